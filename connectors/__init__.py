@@ -1,0 +1,1 @@
+"""One folder per platform; `connectors/base.py` says what each must offer."""

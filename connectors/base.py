@@ -1,0 +1,247 @@
+"""What a platform's folder must offer. The rest of Perennial knows this module and no platform.
+
+A connector turns bytes and API answers into the records and changes of `rewards/`, and asks the platform for codes.
+It raises only errors of `rewards.errors`: RejectedDeliveryError from a WebhookReader, PlatformError from a Store,
+InvalidInputError from an InstallFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+import aiohttp
+
+from rewards.changes import Change
+from rewards.records import CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
+
+
+class Secret(str):
+    """Text that never shows itself in a log line, a traceback or a repr; `.reveal()` gives it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret('…')"
+
+    def __str__(self) -> str:
+        return "…"
+
+    def __format__(self, spec: str) -> str:
+        return "…"
+
+    def reveal(self) -> str:
+        """The text itself, for a header, a signature or encryption."""
+        return "".join(self)
+
+
+class Capability(StrEnum):
+    """What a platform can do; the core asks for these, never for a platform's name."""
+
+    READ_CUSTOMERS = "read_customers"
+    READ_ORDERS = "read_orders"
+    READ_COUPONS = "read_coupons"
+    WRITE_CODES = "write_codes"
+    FREE_SHIPPING = "free_shipping"
+    CODES_FOR_GUESTS = "codes_for_guests"  # a personal code can be bound to an e-mail without an account
+    CODE_RETURNS_ON_CANCEL = "code_returns_on_cancel"  # a cancelled order gives its code back
+    WEBHOOKS = "webhooks"
+
+
+class Noun(StrEnum):
+    """What history is made of, in the order in which it is best read."""
+
+    CUSTOMERS = "customers"
+    COUPONS = "coupons"
+    ORDERS = "orders"
+
+
+@dataclass(frozen=True, slots=True)
+class RawDelivery:
+    """One webhook post: header names in lower case, the body's exact bytes, what followed the platform in the path."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    path_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreClaim:
+    """Which store a post says it comes from: our token in the path, or the platform's id. Only a look-up key."""
+
+    token: str | None = None
+    external_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """The store's facts that change how payloads are read. `settings` are the merchant's, e.g. "birthday_key"."""
+
+    currency: str
+    time_zone: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class WebhookReader(Protocol):
+    """Reads deliveries. Pure: bytes and headers in, changes out."""
+
+    topics: frozenset[str]
+
+    def is_ping(self, delivery: RawDelivery) -> bool:
+        """True for an unsigned "are you there" post, which is answered 200 and not kept."""
+        ...
+
+    def claimed_store(self, delivery: RawDelivery) -> StoreClaim:
+        """Which store this claims to come from. Raises MalformedDeliveryError."""
+        ...
+
+    def verify(self, delivery: RawDelivery, secrets: Sequence[Secret], now: datetime) -> None:
+        """Returns if any secret signed these bytes, compared in constant time. Raises BadSignatureError."""
+        ...
+
+    def delivery_key(self, delivery: RawDelivery) -> str:
+        """What is equal for repeats of one delivery and different otherwise, at most 200 characters; never raises."""
+        ...
+
+    def topic(self, delivery: RawDelivery) -> str:
+        """The platform's own name of what happened, or "" when the post does not say; never raises."""
+        ...
+
+    def parse(self, delivery: RawDelivery, options: StoreOptions) -> Sequence[Change]:
+        """What happened. A topic left out on purpose gives one Ignored; an unknown one an empty sequence.
+
+        Raises MalformedDeliveryError when the signed body cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of one noun's history that is read on its own; `spec` is the connector's, and is JSON."""
+
+    noun: Noun
+    spec: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some changes of a window and where to go on. `cursor` None: the window is finished.
+
+    `cursor` is JSON and is stored in the transaction that stores the changes. Two equal cursors in a row are an error.
+    """
+
+    changes: Sequence[Change]
+    cursor: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a platform said when webhooks were set up: ids there, and the secret that will sign."""
+
+    external_ids: Sequence[str]
+    secret: Secret
+
+
+class Store(Protocol):
+    """One installed store over its API. Raises only PlatformError."""
+
+    async def facts(self) -> ShopFacts:
+        """Who the store is, its time zone and currency; also the cheapest check of the credentials."""
+        ...
+
+    async def subscribe(self, address: str, secret: Secret) -> Subscription:
+        """Asks for all our topics at `address`, replacing what we had there; `secret` is a proposal."""
+        ...
+
+    async def unsubscribe(self, address: str) -> None:
+        """Takes our webhooks at `address` out again; fine when there are none."""
+        ...
+
+    async def windows(self, noun: Noun, since: datetime | None) -> Sequence[Window]:
+        """Parts of about equal work that together hold the noun's history (changed at or after `since`).
+
+        Empty when there is nothing. Windows may overlap: applying a record twice changes nothing.
+        """
+        ...
+
+    def read(self, window: Window, after: Mapping[str, object] | None) -> AsyncIterator[Page]:
+        """The window's pages, from the start or going on after a stored cursor."""
+        ...
+
+    async def push(self, drafts: Sequence[CodeDraft]) -> Sequence[PushedCode]:
+        """Makes the codes in the store (at most `Connector.push_size` at once); one answer per draft, in order.
+
+        Repeating a draft finds the code made before instead of making another.
+        """
+        ...
+
+    async def find(self, codes: Sequence[KnownCode]) -> Sequence[Coupon | None]:
+        """Each code as the store holds it now, in order; None where it is gone."""
+        ...
+
+    async def revoke(self, code: KnownCode) -> None:
+        """Makes the code unusable; fine when it is gone already."""
+        ...
+
+    async def restore(self, draft: CodeDraft, known: KnownCode) -> PushedCode:
+        """Makes the store hold the code as the draft says, whatever became of it (deleted, edited, switched off)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAccess:
+    """What opens one store's API. `external_id` is the platform's id of the store; `api_base` a base URL or None."""
+
+    external_id: str
+    credentials: Mapping[str, Secret]
+    options: StoreOptions
+    api_base: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstallOption:
+    """One thing that `perennial connect` asks for; `flag` is its command-line name without dashes."""
+
+    flag: str
+    help: str
+    is_secret: bool = False
+    is_required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Answers turned into what is stored: credentials are encrypted, the rest is not."""
+
+    external_id: str
+    credentials: Mapping[str, Secret]
+    api_base: str | None = None
+    # Secrets that sign this store's webhooks and are known before any subscription.
+    webhook_secrets: Sequence[Secret] = ()
+    # The path of the webhook address holds our token of the store: on platforms whose posts do not name it safely.
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class InstallFlow(Protocol):
+    """How a merchant hands over access. Knows nothing of Quart or of our tables."""
+
+    options: Sequence[InstallOption]
+
+    async def installation(self, answers: Mapping[str, str], session: aiohttp.ClientSession) -> Installation:
+        """Checks what can be checked before anything is stored. Raises InvalidInputError or PlatformError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """A platform: what it can do and the pieces that do it."""
+
+    platform: str
+    capabilities: frozenset[Capability]
+    webhooks: WebhookReader
+    install: InstallFlow
+    open_store: Callable[[StoreAccess, aiohttp.ClientSession], Store]
+    push_size: int
+    default_settings: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,101 @@
+"""What deliveries and history pages say happened: the one currency between connectors and `sync.apply`.
+
+Platforms send the latest state rather than the event, and out of order; so an order's change is "saved", with
+everything that the platform shows of it, and what it means (paid, refunded, code used) is decided by comparing states.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from rewards.records import Coupon, Customer, Order, Refund
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerSaved:
+    """A customer as they are now."""
+
+    customer: Customer
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerDeleted:
+    """The store removed a customer's record; the member and their points stay."""
+
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderSaved:
+    """An order as it is now, refunds included where the platform lists them."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDeleted:
+    """The store removed an order (or moved it to the trash): it counts as cancelled."""
+
+    external_id: str
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundSaved:
+    """A refund told on its own; its order may not be here yet."""
+
+    order_external_id: str
+    refund: Refund
+
+
+@dataclass(frozen=True, slots=True)
+class CouponSaved:
+    """A discount or code as it is now."""
+
+    coupon: Coupon
+
+
+@dataclass(frozen=True, slots=True)
+class CouponDeleted:
+    """The store removed a discount or code."""
+
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uninstalled:
+    """The merchant took the app out of the store; credentials are dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyRequested:
+    """A person's (or, without an id, the whole store's) data is asked for or must go.
+
+    `kind` is "export" or "erase"; `email` may stand in for a missing id.
+    """
+
+    kind: str
+    customer_external_id: str | None
+    email: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A delivery that is deliberately without effect; `reason` is shown beside it."""
+
+    reason: str
+
+
+Change = (
+    CustomerSaved
+    | CustomerDeleted
+    | OrderSaved
+    | OrderDeleted
+    | RefundSaved
+    | CouponSaved
+    | CouponDeleted
+    | Uninstalled
+    | PrivacyRequested
+    | Ignored
+)

@@ -1,0 +1,47 @@
+"""Amounts are integer minor units plus a currency; never a float.
+
+Source: ISO 4217 minor units. A platform's own exceptions live in its `mapping.py`.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+
+from rewards.errors import InvalidInputError
+
+_NO_DECIMALS = frozenset("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split())
+_THREE_DECIMALS = frozenset("BHD IQD JOD KWD LYD OMR TND".split())
+
+
+def exponent(currency: str) -> int:
+    """How many decimals the currency has: 0, 2 or 3."""
+    code = currency.upper()
+    if code in _NO_DECIMALS:
+        return 0
+    return 3 if code in _THREE_DECIMALS else 2
+
+
+def minor_units(text: str, currency: str) -> int:
+    """The amount "17.91" in minor units (1791 for EUR), rounded half away from zero.
+
+    Raises InvalidInputError when the text is no plain decimal number.
+    """
+    digits = exponent(currency)
+    # The common case, a plain amount with just the currency's decimals, without Decimal: a history holds millions.
+    head, point, tail = text.partition(".")
+    if point and len(tail) == digits and tail.isdigit() and tail.isascii():
+        body = head.removeprefix("-")
+        if body.isdigit() and body.isascii():
+            return int(head + tail)
+    try:
+        amount = Decimal(text)
+        if not amount.is_finite():
+            raise InvalidOperation
+    except InvalidOperation:
+        raise InvalidInputError("An amount is not a decimal number; write it like 12.50.") from None
+    return int(amount.scaleb(digits).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+def decimal_text(amount_minor: int, currency: str) -> str:
+    """The amount as platforms write it: 1791 EUR is "17.91", 500 JPY is "500"."""
+    return format(Decimal(amount_minor).scaleb(-exponent(currency)), "f")
