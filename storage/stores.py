@@ -1,0 +1,116 @@
+"""Stores and their secrets: found by id, by the token in a webhook address, or by the platform's id of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rewards.errors import NotFoundError
+from storage.database import Connection
+from storage.secrets import SecretBox
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRow:
+    """One installed store. Credentials and webhook secrets are still sealed: see `credentials` below."""
+
+    id: int
+    program_id: int
+    platform: str
+    external_id: str
+    token: str
+    name: str
+    time_zone: str
+    currency: str
+    api_base: str | None
+    settings: Mapping[str, str]
+    status: str
+    status_reason: str | None
+    earning_from: datetime | None
+    webhook_address: str | None
+    sealed_credentials: bytes | None
+    sealed_webhook_secrets: bytes | None
+
+
+_COLUMNS = """id, program_id, platform, external_id, token, name, time_zone, currency, api_base, settings, status,
+    status_reason, earning_from, webhook_address, credentials AS sealed_credentials,
+    webhook_secrets AS sealed_webhook_secrets"""
+
+
+async def by_id(connection: Connection, store_id: int) -> StoreRow:
+    """The store; raises NotFoundError."""
+    row = await _one(connection, "id = %s", (store_id,))
+    if row is None:
+        raise NotFoundError(f"There is no store {store_id}; `perennial stores` lists them.")
+    return row
+
+
+async def by_token(connection: Connection, platform: str, token: str) -> StoreRow | None:
+    """The store whose webhook address holds this token."""
+    return await _one(connection, "token = %s AND platform = %s", (token, platform))
+
+
+async def by_external_id(connection: Connection, platform: str, external_id: str) -> StoreRow | None:
+    """The store that the platform calls by this id."""
+    return await _one(connection, "platform = %s AND external_id = %s", (platform, external_id))
+
+
+async def every(connection: Connection, status: str | None = None) -> list[StoreRow]:
+    """All stores, oldest first, or only those with a status."""
+    cursor = await connection.execute(
+        f"SELECT {_COLUMNS} FROM stores WHERE %s::text IS NULL OR status = %s ORDER BY id", (status, status)
+    )
+    return [_row(found) for found in await cursor.fetchall()]
+
+
+async def set_status(connection: Connection, store_id: int, status: str, reason: str | None) -> None:
+    """Pauses, resumes or ends the store, with the reason that the merchant is shown."""
+    await connection.execute(
+        "UPDATE stores SET status = %s, status_reason = %s WHERE id = %s", (status, reason, store_id)
+    )
+
+
+async def keep_secrets(
+    connection: Connection,
+    box: SecretBox,
+    store_id: int,
+    *,
+    credentials: Mapping[str, str] | None = None,
+    webhook_secrets: Sequence[str] | None = None,
+) -> None:
+    """Seals and stores what is given; the rest stays."""
+    if credentials is not None:
+        sealed = box.seal(json.dumps(dict(credentials)), store_id, "credentials")
+        await connection.execute("UPDATE stores SET credentials = %s WHERE id = %s", (sealed, store_id))
+    if webhook_secrets is not None:
+        sealed = box.seal(json.dumps(list(webhook_secrets)), store_id, "webhook_secrets")
+        await connection.execute("UPDATE stores SET webhook_secrets = %s WHERE id = %s", (sealed, store_id))
+
+
+def credentials(box: SecretBox, store: StoreRow) -> dict[str, str]:
+    """The store's credentials in clear; empty after an uninstall."""
+    if store.sealed_credentials is None:
+        return {}
+    found: dict[str, str] = json.loads(box.open_sealed(store.sealed_credentials, store.id, "credentials"))
+    return found
+
+
+def webhook_secrets(box: SecretBox, store: StoreRow) -> list[str]:
+    """What may sign this store's webhooks, newest first."""
+    if store.sealed_webhook_secrets is None:
+        return []
+    found: list[str] = json.loads(box.open_sealed(store.sealed_webhook_secrets, store.id, "webhook_secrets"))
+    return found
+
+
+async def _one(connection: Connection, condition: str, values: tuple[object, ...]) -> StoreRow | None:
+    cursor = await connection.execute(f"SELECT {_COLUMNS} FROM stores WHERE {condition}", values)
+    found = await cursor.fetchone()
+    return None if found is None else _row(found)
+
+
+def _row(found: Mapping[str, Any]) -> StoreRow:
+    return StoreRow(**found)
