@@ -1,0 +1,37 @@
+"""Promotion codes: the same for the same grant, so that a retry asks for the same one, and a secret for everybody else."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+
+from rewards.errors import InvalidInputError
+
+# 32 characters, five bits each; nothing that reads as something else on paper (0 and O, 1 and I).
+ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+RANDOM_LENGTH = 12  # 60 bits: nobody finds one of a million codes by trying
+
+_PREFIX = re.compile(r"[A-Za-z0-9-]{0,20}")
+_SMALLEST_KEY = 16
+
+
+def grant_key(program_id: int, reward_id: int, member_id: int, occasion: str, attempt: int = 0) -> str:
+    """Names one grant. `attempt` counts the codes that a store would not take because it had them already."""
+    return f"grant:{program_id}:{reward_id}:{member_id}:{occasion}:{attempt}"
+
+
+def promotion_code(key: bytes, prefix: str, grant_key: str) -> str:
+    """The code of a grant: the prefix, a dash, and 12 characters that only the holder of `key` can work out.
+
+    Letters, digits and dashes in capitals, which every platform takes and no shopper misreads. Raises InvalidInputError.
+    """
+    if len(key) < _SMALLEST_KEY:
+        raise InvalidInputError(f"Codes need a secret key of at least {_SMALLEST_KEY} bytes.")
+    if not _PREFIX.fullmatch(prefix):
+        raise InvalidInputError("A code's prefix is at most 20 letters, digits and dashes.")
+    digest = hmac.new(key, b"promotion_code\0" + grant_key.encode(), hashlib.sha256).digest()
+    number = int.from_bytes(digest, "big")
+    random_part = "".join(ALPHABET[number >> 5 * place & 31] for place in range(RANDOM_LENGTH))
+    lead = prefix.upper().strip("-")
+    return f"{lead}-{random_part}" if lead else random_part
