@@ -426,8 +426,9 @@ class AuditEvent(Model):
 
 
 EXTRA_SQL: tuple[str, ...] = (
+    # Merged members keep their e-mail, so that whoever writes under it is still found (and a merge can be undone).
     """CREATE UNIQUE INDEX members_by_email ON members (program_id, match_store_id, email)
-       WHERE merged_into IS NULL AND email IS NOT NULL""",
+       WHERE email IS NOT NULL""",
     """CREATE INDEX members_by_birthday ON members (home_store_id, birthday_md, id)
        WHERE birthday_md IS NOT NULL AND merged_into IS NULL""",
     """CREATE INDEX members_by_joining_day ON members (home_store_id, joined_md, id)
