@@ -20,6 +20,9 @@ class Program(Model):
     currency = fields.CharField(max_length=3)
     leap_rule = fields.CharField(max_length=6, default="feb_28")
     match_across_stores = fields.BooleanField(default=False)
+    code_key = fields.BinaryField(
+        null=True
+    )  # sealed; promotion codes are worked out from it, so it never changes
     created_at = fields.DatetimeField(auto_now_add=True)
 
     class Meta:
@@ -448,7 +451,10 @@ EXTRA_SQL: tuple[str, ...] = (
     "CREATE INDEX ledger_by_run ON ledger_entries (run_id, id) WHERE run_id IS NOT NULL",
     "CREATE INDEX ledger_by_reversed ON ledger_entries (reverses_id) WHERE reverses_id IS NOT NULL",
     "CREATE UNIQUE INDEX ways_current ON ways_to_earn (program_id, kind) WHERE superseded_at IS NULL",
-    "CREATE INDEX grants_to_push ON grants (store_id, id) WHERE state = 'decided'",
+    # By attempts first, so that a batch that fails again and again does not stand before all others.
+    "CREATE INDEX grants_to_push ON grants (store_id, attempts, id) WHERE state = 'decided'",
+    "CREATE INDEX grants_by_end ON grants (store_id, valid_until) WHERE state IN ('pushed', 'notified')",
+    "CREATE INDEX grants_by_order ON grants (redeemed_order_id) WHERE redeemed_order_id IS NOT NULL",
     "CREATE INDEX grants_by_member ON grants (member_id, reward_id, occasion_on)",
     "CREATE INDEX promotion_codes_by_external_id ON promotion_codes (store_id, external_id)",
     "CREATE INDEX deliveries_waiting ON deliveries (store_id, id) WHERE state = 'waiting'",
