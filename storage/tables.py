@@ -20,9 +20,7 @@ class Program(Model):
     currency = fields.CharField(max_length=3)
     leap_rule = fields.CharField(max_length=6, default="feb_28")
     match_across_stores = fields.BooleanField(default=False)
-    code_key = fields.BinaryField(
-        null=True
-    )  # sealed; promotion codes are worked out from it, so it never changes
+    code_key = fields.BinaryField(null=True)  # sealed; promotion codes come from it, so it never changes
     created_at = fields.DatetimeField(auto_now_add=True)
 
     class Meta:
