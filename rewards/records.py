@@ -138,7 +138,7 @@ class Coupon:
     used_count: int | None = None
     customer_external_ids: tuple[str, ...] = ()
     emails: tuple[str, ...] = ()
-    parent_external_id: str | None = None  # Stripe: the coupon behind a promotion code
+    parent_external_id: str | None = None  # where codes are records of their own: the coupon behind this one
     source_updated_at: datetime | None = None
 
 
