@@ -1,0 +1,427 @@
+"""WooCommerce's payloads as our records. The only file that knows their field names.
+
+Dates come without an offset; the `_gmt` ones are UTC. Amounts are text. An e-mail is "" where there is none.
+Source: recorded calls of WooCommerce 11.0.1 and developer.woocommerce.com/docs/apis/rest-api/.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from connectors.base import StoreOptions
+from rewards.changes import Change, CouponSaved, CustomerSaved, Ignored, OrderSaved
+from rewards.errors import RefusedError
+from rewards.money import decimal_text, minor_units
+from rewards.records import (
+    Benefit,
+    BenefitKind,
+    Birthday,
+    CodeDraft,
+    Coupon,
+    Customer,
+    Order,
+    OrderStatus,
+    Refund,
+    RefundStatus,
+)
+
+GRANT_META = "perennial_grant"
+_DRAFTS = frozenset({"checkout-draft", "auto-draft"})
+_PAID = frozenset({"processing", "completed", "refunded"})
+_CANCELLED = frozenset({"cancelled", "failed", "trash"})
+# With or without a year; "0000" stands for a year nobody gave.
+_BIRTHDAY = re.compile(r"(?:(\d{4})-|--)?(\d{1,2})-(\d{1,2})")
+
+
+class _Billing(msgspec.Struct, gc=False):
+    email: str = ""
+    first_name: str = ""
+    last_name: str = ""
+
+
+class _Line(msgspec.Struct, gc=False):
+    total: str = "0"
+
+
+class _CouponLine(msgspec.Struct, gc=False):
+    code: str
+
+
+class _RefundLine(msgspec.Struct, gc=False):
+    id: int
+    total: str
+
+
+class OrderData(msgspec.Struct):
+    """An order as the API lists it and as webhooks carry it."""
+
+    id: int
+    status: str
+    currency: str
+    date_created_gmt: datetime | None
+    date_modified_gmt: datetime | None
+    total: str
+    total_tax: str
+    shipping_total: str
+    discount_total: str
+    line_items: list[_Line]
+    date_paid_gmt: datetime | None = None
+    customer_id: int = 0
+    billing: _Billing = msgspec.field(default_factory=_Billing)
+    coupon_lines: list[_CouponLine] = []
+    refunds: list[_RefundLine] = []
+
+
+class _Meta(msgspec.Struct, gc=False):
+    key: str = ""
+    value: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class CustomerData(msgspec.Struct):
+    """A registered customer; `date_modified_gmt` is null until WooCommerce saves them for the first time."""
+
+    id: int
+    email: str = ""
+    first_name: str = ""
+    last_name: str = ""
+    date_created_gmt: datetime | None = None
+    date_modified_gmt: datetime | None = None
+    meta_data: list[_Meta] = []
+
+
+class CouponData(msgspec.Struct):
+    """A coupon; its code is always lower case."""
+
+    id: int
+    code: str
+    amount: str
+    status: str
+    discount_type: str
+    date_modified_gmt: datetime | None = None
+    date_expires_gmt: datetime | None = None
+    description: str = ""
+    usage_count: int = 0
+    usage_limit: int | None = None
+    free_shipping: bool = False
+    minimum_amount: str = "0"
+    email_restrictions: list[str] = []
+    product_ids: list[int] = []
+    meta_data: list[_Meta] = []
+
+    @property
+    def grant(self) -> str | None:
+        """The idempotency key that we left in the coupon, if it is ours."""
+        return _meta_text(self.meta_data, GRANT_META)
+
+
+ORDER_FIELDS = ",".join(
+    "billing.email" if name == "billing" else name for name in OrderData.__struct_fields__
+)
+CUSTOMER_FIELDS = ",".join(CustomerData.__struct_fields__)
+COUPON_FIELDS = ",".join(CouponData.__struct_fields__)
+
+
+def order_change(data: OrderData, options: StoreOptions) -> Change:
+    """The order as it is now; a draft of the checkout is no order yet."""
+    if data.status in _DRAFTS:
+        return Ignored("a checkout that is not finished")
+    created = _utc(data.date_created_gmt)
+    if created is None:
+        return Ignored("an order without a date")
+    return OrderSaved(_order(data, created))
+
+
+def _order(data: OrderData, created: datetime) -> Order:
+    currency, status, modified = data.currency, data.status, _utc(data.date_modified_gmt)
+    lines = data.line_items
+    paid_at = _utc(data.date_paid_gmt) or (created if status in _PAID else None)
+    return Order(
+        external_id=str(data.id),
+        customer_external_id=str(data.customer_id) if data.customer_id else None,
+        email=data.billing.email or None,
+        status=_status(status, paid_at),
+        status_given=status,
+        currency=currency,
+        # Line totals are what was charged for goods after discounts and before tax. They stay right where plugins
+        # bend the order's total (gift cards, store credit).
+        subtotal_minor=minor_units(lines[0].total, currency)
+        if len(lines) == 1
+        else sum(minor_units(line.total, currency) for line in lines),
+        tax_minor=minor_units(data.total_tax, currency),
+        shipping_minor=minor_units(data.shipping_total, currency),
+        discount_minor=minor_units(data.discount_total, currency),
+        total_minor=minor_units(data.total, currency),
+        placed_at=created,
+        paid_at=paid_at,
+        cancelled_at=(modified or created) if status in _CANCELLED else None,
+        codes=tuple([line.code.lower() for line in data.coupon_lines]) if data.coupon_lines else (),
+        refunds=tuple([_refund(refund, currency) for refund in data.refunds]) if data.refunds else (),
+        source_updated_at=modified,
+    )
+
+
+def _status(status: str, paid_at: datetime | None) -> OrderStatus:
+    if status in _CANCELLED:
+        return OrderStatus.CANCELLED
+    if status == "refunded":
+        return OrderStatus.REFUNDED
+    return OrderStatus.PAID if paid_at else OrderStatus.PENDING
+
+
+def _refund(line: _RefundLine, currency: str) -> Refund:
+    """A repayment; its total is negative in the order, and its time is not told there."""
+    return Refund(
+        external_id=str(line.id),
+        total_minor=abs(minor_units(line.total, currency)),
+        status=RefundStatus.SUCCEEDED,
+        refunded_at=None,
+    )
+
+
+def customer_change(data: CustomerData, options: StoreOptions) -> Change:
+    """The customer as they are now, with the birthday from the meta field of the merchant's choice."""
+    name = f"{data.first_name} {data.last_name}".strip()
+    return CustomerSaved(
+        Customer(
+            external_id=str(data.id),
+            email=data.email or None,
+            name=name or None,
+            has_account=True,
+            joined_at=_utc(data.date_created_gmt),
+            birthday=birthday(_meta_text(data.meta_data, options.settings.get("birthday_key", "birthday"))),
+            source_updated_at=_utc(data.date_modified_gmt),
+        )
+    )
+
+
+def birthday(text: str | None) -> Birthday | None:
+    """A date as plugins keep it (1990-04-30, 04-30, --04-30); None when it is none, as 31 April."""
+    found = _BIRTHDAY.fullmatch(text.strip()) if text else None
+    if found is None:
+        return None
+    year = int(found[1] or 0) or None
+    try:
+        day = date(year or 2000, int(found[2]), int(found[3]))
+    except ValueError:
+        return None
+    return Birthday(day.month, day.day, year)
+
+
+def coupon_change(data: CouponData, options: StoreOptions) -> Change:
+    """The coupon as it is now; one without a code is a draft in the admin pages."""
+    if data.status == "auto-draft" or not data.code:
+        return Ignored("a coupon that is not saved yet")
+    return CouponSaved(coupon(data, options))
+
+
+def coupon(data: CouponData, options: StoreOptions) -> Coupon:
+    """The coupon's record."""
+    return Coupon(
+        external_id=str(data.id),
+        code=data.code.lower(),
+        title=data.description or None,
+        benefit=_benefit(data, options.currency),
+        is_active=data.status == "publish",
+        ends_at=_utc(data.date_expires_gmt),
+        usage_limit=data.usage_limit,
+        used_count=data.usage_count,
+        emails=tuple(email.lower() for email in data.email_restrictions),
+        source_updated_at=_utc(data.date_modified_gmt),
+    )
+
+
+def _benefit(data: CouponData, currency: str) -> Benefit:
+    minimum = minor_units(data.minimum_amount or "0", currency) or None
+    kind, hundredths = data.discount_type, _hundredths(data.amount)
+    if data.free_shipping and not hundredths:
+        return Benefit(BenefitKind.FREE_SHIPPING, minimum_minor=minimum, currency=currency)
+    if kind == "percent":
+        return Benefit(
+            BenefitKind.PERCENTAGE, basis_points=hundredths, minimum_minor=minimum, currency=currency
+        )
+    if kind == "fixed_cart":
+        amount = minor_units(data.amount, currency)
+        return Benefit(BenefitKind.AMOUNT, amount_minor=amount, minimum_minor=minimum, currency=currency)
+    return Benefit(BenefitKind.OTHER, minimum_minor=minimum, currency=currency)
+
+
+def _hundredths(amount: str) -> int:
+    try:
+        return int(Decimal(amount or "0") * 100)
+    except (InvalidOperation, ValueError, OverflowError):
+        return 0
+
+
+def coupon_body(draft: CodeDraft, options: StoreOptions) -> dict[str, object]:
+    """What makes (or mends) the coupon of a draft: every field that decides who may use it, and for what."""
+    benefit = draft.benefit
+    kind, amount = "fixed_cart", "0"
+    if benefit.kind is BenefitKind.PERCENTAGE:
+        kind, amount = "percent", format(Decimal(benefit.basis_points or 0).scaleb(-2), "f")
+    elif benefit.kind is BenefitKind.AMOUNT:
+        amount = decimal_text(benefit.amount_minor or 0, options.currency)
+    minimum = decimal_text(benefit.minimum_minor, options.currency) if benefit.minimum_minor else "0"
+    return {
+        "code": draft.code.lower(),
+        "status": "publish",
+        "discount_type": kind,
+        "amount": amount,
+        "description": draft.title,
+        "individual_use": False,
+        "usage_limit": 1,
+        "usage_limit_per_user": 1,
+        "email_restrictions": [draft.email],
+        "date_expires": _shop_local(draft.ends_at, options),
+        "minimum_amount": minimum,
+        "maximum_amount": "0",
+        "free_shipping": benefit.kind is BenefitKind.FREE_SHIPPING,
+        "product_ids": [],
+        "excluded_product_ids": [],
+        "product_categories": [],
+        "excluded_product_categories": [],
+        "exclude_sale_items": False,
+        "meta_data": [{"key": GRANT_META, "value": draft.idempotency_key}],
+    }
+
+
+def unfit(draft: CodeDraft, options: StoreOptions) -> str | None:
+    """Why this draft cannot become a coupon, or None."""
+    benefit = draft.benefit
+    if not draft.email:
+        return "the customer has no e-mail address, and the shop binds a code to one"
+    if benefit.kind is BenefitKind.OTHER:
+        return "the shop has no coupon of this kind"
+    if benefit.kind is BenefitKind.AMOUNT and (benefit.currency or options.currency) != options.currency:
+        return "the amount is not in the shop's currency"
+    return None
+
+
+def differences(data: CouponData, draft: CodeDraft, options: StoreOptions) -> list[str]:
+    """How the shop's coupon differs from the draft in what decides who may use it and for what.
+
+    The shop takes a bad e-mail restriction, amount or date in silence and keeps something else.
+    """
+    seen, wanted = _benefit(data, options.currency), draft.benefit
+    checks = {
+        "code": data.code.lower() == draft.code.lower(),
+        "status": data.status == "publish",
+        "e-mail": [email.lower() for email in data.email_restrictions] == [(draft.email or "").lower()],
+        "amount": (seen.kind, seen.basis_points, seen.amount_minor)
+        == (wanted.kind, wanted.basis_points, wanted.amount_minor),
+        "minimum": seen.minimum_minor == (wanted.minimum_minor or None),
+        "expiry": _same_moment(_utc(data.date_expires_gmt), draft.ends_at),
+        "number of uses": data.usage_limit == 1,
+        "products": not data.product_ids,
+    }
+    return [name for name, holds in checks.items() if not holds]
+
+
+def _same_moment(seen: datetime | None, wanted: datetime) -> bool:
+    """Equal, or an hour apart: when clocks go back, a local time without offset stands for two moments."""
+    return seen is not None and abs(seen - wanted) <= timedelta(hours=1)
+
+
+def _shop_local(moment: datetime, options: StoreOptions) -> str:
+    return moment.astimezone(ZoneInfo(options.time_zone)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _meta_text(entries: list[_Meta], key: str) -> str | None:
+    """The text under a key; numbers count as text, anything else as nothing."""
+    for entry in entries:
+        if entry.key == key:
+            value: object = msgspec.json.decode(entry.value)
+            return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    return None
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment else None
+
+
+def webhook_body(topic: str, address: str, secret: str) -> Mapping[str, str]:
+    """What makes a webhook for one topic."""
+    return {"name": f"Perennial {topic}", "topic": topic, "delivery_url": address, "secret": secret}
+
+
+class WebhookData(msgspec.Struct):
+    """A webhook; its secret is never shown."""
+
+    id: int
+    status: str = ""
+    topic: str = ""
+    delivery_url: str = ""
+
+
+class CurrencyData(msgspec.Struct):
+    """The shop's currency."""
+
+    code: str
+
+
+class IndexData(msgspec.Struct):
+    """What the index of the REST API tells anybody. `gmt_offset` is in hours, at times as text."""
+
+    name: str = ""
+    timezone_string: str = ""
+    gmt_offset: float | str = 0
+    namespaces: list[str] = []
+
+
+class ItemError(msgspec.Struct):
+    """Why one item of a batch failed."""
+
+    code: str = ""
+
+
+class _BatchItem(msgspec.Struct):
+    error: ItemError | None = None
+
+
+class _CouponBatch(msgspec.Struct):
+    create: list[msgspec.Raw]
+
+
+def batch_answer(body: bytes) -> list[CouponData | ItemError]:
+    """A batch's coupons and refusals, each at the place of what was sent."""
+    raws = msgspec.json.decode(body, type=_CouponBatch).create
+    errors = [msgspec.json.decode(raw, type=_BatchItem).error for raw in raws]
+    return [
+        error or msgspec.json.decode(raw, type=CouponData) for raw, error in zip(raws, errors, strict=True)
+    ]
+
+
+# Shops may be set to a bare offset. Whole hours have names of their own; these are zones that never change clocks.
+_HALF_HOURS = {
+    -9.5: "Pacific/Marquesas",
+    3.5: "Asia/Tehran",
+    4.5: "Asia/Kabul",
+    5.5: "Asia/Kolkata",
+    5.75: "Asia/Kathmandu",
+    6.5: "Asia/Yangon",
+    8.75: "Australia/Eucla",
+    9.5: "Australia/Darwin",
+}
+
+
+def time_zone(index: IndexData) -> str:
+    """The shop's zone as an IANA name. Raises RefusedError for an offset that no such zone has."""
+    if index.timezone_string:
+        return index.timezone_string
+    try:
+        offset = float(index.gmt_offset)
+    except ValueError:
+        offset = 0.0
+    if offset in _HALF_HOURS:
+        return _HALF_HOURS[offset]
+    if not offset.is_integer() or not -12 <= offset <= 14:
+        raise RefusedError(
+            "Choose a city as the shop's time zone under Settings, General, and connect again."
+        )
+    # The sign of these names is turned around: Etc/GMT-2 is two hours ahead of UTC.
+    return f"Etc/GMT{-int(offset):+d}" if offset else "Etc/UTC"
