@@ -1,0 +1,145 @@
+"""Decides on one webhook post: finds the store, checks the signature, keeps the post, and says how to answer.
+
+The lane and the Quart route both end here, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import psycopg
+
+from connectors.base import Connector, RawDelivery, StoreClaim
+from rewards.errors import (
+    AppError,
+    BadSignatureError,
+    MalformedDeliveryError,
+    UnknownStoreError,
+)
+from storage.deliveries import NewDelivery
+from sync.services import Services
+from webhooks.answers import KEPT, PONG, Answer, Counts
+from webhooks.inbox import GroupCommit, InboxLimits
+from webhooks.known_stores import KnownStore, KnownStores
+from webhooks.wakeups import Wake, Wakeups
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+# Of no use to a reader of the kept post: what the transport says, and what proxies on the way add.
+_NOT_KEPT = frozenset(
+    b"accept accept-encoding accept-language authorization connection content-length cookie forwarded host "
+    b"proxy-authorization transfer-encoding via x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptLimits:
+    """The largest body, and how long a sender waits: Shopify gives five seconds in all."""
+
+    body_bytes: int = 1024 * 1024
+    body_seconds: float = 10.0
+    answer_seconds: float = 4.0
+    retry_after_seconds: int = 5
+    inbox: InboxLimits = field(default_factory=InboxLimits)
+
+
+class Acceptor:
+    """Accepts posts for every platform. `wake` asks for a drain of a store: ("drain", store id)."""
+
+    def __init__(self, services: Services, wake: Wake, limits: AcceptLimits | None = None) -> None:
+        self.limits = limits or AcceptLimits()
+        self.counts = Counts()
+        self._services = services
+        self._wakeups = Wakeups(wake)
+        self._inbox = GroupCommit(services.database, self._wakeups, self.limits.inbox)
+        self._stores = KnownStores(services.database, services.secret_box)
+
+    async def close(self) -> None:
+        """Commits what waits and sends the wake-ups that are due; call it before the database closes."""
+        await self._inbox.close()
+        await self._stores.close()
+        await self._wakeups.close()
+
+    async def accept(self, platform: str, token: str, headers: RawHeaders, body: bytes) -> Answer:
+        """The answer to one whole post; 200 means that it is committed (now or by an earlier repeat)."""
+        try:
+            async with asyncio.timeout(self.limits.answer_seconds):
+                answer = await self._decide(platform, RawDelivery(_named(headers), body, token))
+        except BadSignatureError:
+            answer = Answer(401, "The signature does not fit.")
+        except UnknownStoreError as error:
+            answer = Answer(404, str(error))
+        except MalformedDeliveryError as error:
+            answer = Answer(400, str(error))
+        except (AppError, psycopg.OperationalError, psycopg.InterfaceError, TimeoutError):
+            # The database, or a sealed secret that our key does not open: ours to mend, and the post must come again.
+            answer = self._later()
+        return self.count(platform, answer)
+
+    def too_large(self, platform: str) -> Answer:
+        """The answer to a body over the limit."""
+        reason = f"The body is larger than {self.limits.body_bytes} bytes."
+        return self.count(platform, Answer(413, reason, closes=True))
+
+    def count(self, platform: str, answer: Answer) -> Answer:
+        """Counts an answer, also those that are given before a post is whole."""
+        known = platform if platform in self._services.connectors else "unknown"
+        self.counts.add(known, answer.status)
+        return answer
+
+    async def _decide(self, platform: str, delivery: RawDelivery) -> Answer:
+        connector = self._services.connectors.get(platform)
+        if connector is None:
+            raise UnknownStoreError("No such platform is served here.")
+        reader = connector.webhooks
+        if reader.is_ping(delivery):
+            return PONG
+        claim = reader.claimed_store(delivery)
+        store = await self._stores.find(platform, claim)
+        store = await self._verified(connector, delivery, claim, store)
+        post = NewDelivery(
+            store_id=store.id,
+            delivery_key=reader.delivery_key(delivery),
+            topic=reader.topic(delivery),
+            headers=delivery.headers,
+            body=delivery.body,
+            received_at=self._services.clock(),
+        )
+        await self._inbox.keep(post)
+        return KEPT
+
+    async def _verified(
+        self, connector: Connector, delivery: RawDelivery, claim: StoreClaim, store: KnownStore | None
+    ) -> KnownStore:
+        """The store whose secret signed the post; a secret that was just exchanged is read once more."""
+        if store is None:
+            raise UnknownStoreError("No installed store answers to this address.")
+        try:
+            self._verify(connector, delivery, store)
+        except BadSignatureError:
+            fresh = await self._stores.find(connector.platform, claim, younger_than_seconds=1.0)
+            if fresh is None or fresh == store:
+                raise
+            self._verify(connector, delivery, fresh)
+            return fresh
+        return store
+
+    def _verify(self, connector: Connector, delivery: RawDelivery, store: KnownStore) -> None:
+        if not store.secrets:
+            raise BadSignatureError("The store has no secret that could have signed this.")
+        connector.webhooks.verify(delivery, store.secrets, self._services.clock())
+
+    def _later(self) -> Answer:
+        retry_after = self.limits.retry_after_seconds
+        return Answer(503, "The post could not be kept now; send it again.", retry_after_seconds=retry_after)
+
+
+def _named(headers: RawHeaders) -> dict[str, str]:
+    """The header fields that are worth keeping, names in lower case; of a repeated field the last."""
+    return {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in ((raw.lower(), value) for raw, value in headers)
+        if name not in _NOT_KEPT
+    }
