@@ -1,0 +1,26 @@
+"""Stripe: customers, charges, Checkout sessions, coupons and promotion codes of one account."""
+
+from __future__ import annotations
+
+from connectors.base import Capability, Connector
+from connectors.stripe.install import KeyInstall
+from connectors.stripe.store import open_store
+from connectors.stripe.webhooks import StripeWebhooks
+
+CONNECTOR = Connector(
+    platform="stripe",
+    capabilities=frozenset(
+        {
+            Capability.READ_CUSTOMERS,
+            Capability.READ_ORDERS,
+            Capability.READ_COUPONS,
+            Capability.WRITE_CODES,
+            Capability.WEBHOOKS,
+        }
+    ),
+    webhooks=StripeWebhooks(),
+    install=KeyInstall(),
+    open_store=open_store,
+    push_size=100,
+    default_settings={"birthday_key": "birthday"},
+)

@@ -1,0 +1,280 @@
+"""Past customers, coupons and purchases, in parallel windows of `created` time.
+
+Lists come newest first, a hundred at a time, with a cursor and without a total, and know no "changed since". So a
+noun's time is cut where about equal numbers of objects lie between, judged from a few pages asked for at evenly spaced
+moments; the first and the last window are open-ended, so that nothing can fall beside them. What changed later is
+read from the list of events, which goes back 30 days.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from connectors.base import Noun, Page, StoreOptions, Window
+from connectors.stripe import mapping
+from connectors.stripe.client import Client
+from connectors.stripe.webhooks import TOPICS_BY_NOUN, changes_of_event
+from rewards.changes import Change, Ignored
+
+PAGE = 100
+EVENT_DAYS = 30
+_PROBES = 8
+_PROBE_PAGE = 50
+_PROBE_ROUNDS = 4
+_OLDEST = int(datetime.fromisoformat("2011-01-01T00:00:00+00:00").timestamp())  # no Stripe account is older
+
+
+class _Stub(msgspec.Struct, gc=False):
+    created: int
+
+
+class _Stubs(msgspec.Struct, gc=False):
+    data: list[_Stub]
+    has_more: bool
+
+
+class _Customers(msgspec.Struct, gc=False):
+    data: list[mapping.CustomerObject]
+    has_more: bool
+
+
+class _Charges(msgspec.Struct, gc=False):
+    data: list[mapping.Charge]
+    has_more: bool
+
+
+class _Sessions(msgspec.Struct, gc=False):
+    data: list[mapping.Session]
+    has_more: bool
+
+
+class _Refunds(msgspec.Struct, gc=False):
+    data: list[mapping.RefundObject]
+    has_more: bool
+
+
+class _Coupons(msgspec.Struct, gc=False):
+    data: list[mapping.CouponObject]
+    has_more: bool
+
+
+class _Codes(msgspec.Struct, gc=False):
+    data: list[mapping.PromotionCode]
+    has_more: bool
+
+
+class _Events(msgspec.Struct, gc=False):
+    data: list[msgspec.Raw]
+    has_more: bool
+
+
+class _EventData(msgspec.Struct, gc=False):
+    object: mapping.Deleted
+
+
+class _EventIds(msgspec.Struct, gc=False):
+    id: str
+    data: _EventData
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """One list of the API: where it is, its shape, what is asked of it, and what its objects become."""
+
+    path: str
+    decoder: msgspec.json.Decoder[Any]
+    change: Callable[[Any, StoreOptions], Change]
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+_LISTINGS = {
+    "customers": _Listing(
+        "/v1/customers",
+        msgspec.json.Decoder(_Customers),
+        lambda found, options: mapping.customer_saved(found, options.settings),
+    ),
+    "charges": _Listing(
+        "/v1/charges", msgspec.json.Decoder(_Charges), lambda charge, _: mapping.order_of_charge(charge)
+    ),
+    "sessions": _Listing(
+        "/v1/checkout/sessions",
+        msgspec.json.Decoder(_Sessions),
+        lambda session, _: mapping.order_of_session(session),
+        {"status": "complete"},
+    ),
+    "refunds": _Listing(
+        "/v1/refunds", msgspec.json.Decoder(_Refunds), lambda refund, _: mapping.refund_saved(refund)
+    ),
+    "coupons": _Listing(
+        "/v1/coupons", msgspec.json.Decoder(_Coupons), lambda coupon, _: mapping.coupon_saved(coupon)
+    ),
+    "promotion_codes": _Listing(
+        "/v1/promotion_codes",
+        msgspec.json.Decoder(_Codes),
+        lambda code, _: mapping.code_saved(code),
+        {"expand[]": "data.promotion.coupon"},
+    ),
+}
+
+# Which list tells where a noun's objects lie in time, and how many windows each of its lists is cut into.
+_PLANS: Mapping[Noun, tuple[str, Mapping[str, int]]] = {
+    Noun.CUSTOMERS: ("customers", {"customers": 8}),
+    Noun.COUPONS: ("promotion_codes", {"coupons": 1, "promotion_codes": 8}),
+    Noun.ORDERS: ("charges", {"charges": 8, "sessions": 6, "refunds": 2}),
+}
+
+_stubs = msgspec.json.Decoder(_Stubs)
+_events = msgspec.json.Decoder(_Events)
+_event_ids = msgspec.json.Decoder(_EventIds)
+
+
+@dataclass(frozen=True)
+class Density:
+    """About how many objects were created in each stretch between `edges`; one count less than edges."""
+
+    edges: Sequence[int]
+    counts: Sequence[float]
+
+    def cuts(self, parts: int) -> list[int]:
+        """The moments that cut the whole into parts of about equal numbers, fewer when there is little."""
+        total = sum(self.counts)
+        parts = min(parts, int(total // PAGE) + 1)
+        cuts, passed, stretch = [], 0.0, 0
+        for part in range(1, parts):
+            goal = total * part / parts
+            while stretch < len(self.counts) - 1 and passed + self.counts[stretch] < goal:
+                passed += self.counts[stretch]
+                stretch += 1
+            start, end = self.edges[stretch], self.edges[stretch + 1]
+            share = (goal - passed) / self.counts[stretch] if self.counts[stretch] else 0.0
+            cuts.append(start + round((end - start) * share))
+        return sorted(set(cuts))
+
+
+class History:
+    """Reads one account's past."""
+
+    def __init__(self, client: Client, options: StoreOptions, clock: Callable[[], datetime]) -> None:
+        self._client = client
+        self._options = options
+        self._clock = clock
+
+    async def windows(self, noun: Noun, since: datetime | None) -> Sequence[Window]:
+        """Parts of about equal work; with `since` also the events that tell what changed in older objects."""
+        probe, plan = _PLANS[noun]
+        start = int(since.timestamp()) if since else None
+        density = await self._density(_LISTINGS[probe], start)
+        found = []
+        for name, parts in plan.items():
+            edges = [start, *density.cuts(parts), None]
+            found += [Window(noun, {"list": name, "gte": gte, "lt": lt}) for gte, lt in pairwise(edges)]
+        if since:
+            oldest = self._clock() - timedelta(days=EVENT_DAYS)
+            gte = int(max(since, oldest).timestamp())
+            found.append(Window(noun, {"list": "events", "gte": gte, "lt": None}))
+        return found
+
+    async def read(self, window: Window, after: Mapping[str, object] | None) -> AsyncIterator[Page]:
+        """The window's pages, newest first; events from their start again, see `_events`."""
+        name = str(window.spec["list"])
+        limits = _range(window.spec.get("gte"), window.spec.get("lt"))
+        if name == "events":
+            async for page in self._events(window.noun, limits):
+                yield page
+            return
+        listing, options = _LISTINGS[name], self._options
+        params = {**listing.params, **limits}
+        last = str(after["starting_after"]) if after else None
+        while True:
+            if last:
+                params["starting_after"] = last
+            found = await self._client.page(listing.path, params, listing.decoder)
+            last = found.data[-1].id if found.data and found.has_more else None
+            changes = [
+                made for each in found.data if type(made := listing.change(each, options)) is not Ignored
+            ]
+            yield _page(changes, last)
+            if last is None:
+                return
+
+    async def _events(self, noun: Noun, limits: Mapping[str, str]) -> AsyncIterator[Page]:
+        """What events say, each object's latest only: they come newest first and have no version to compare.
+
+        Which objects were seen is not part of the cursor, so a window that was broken off is read from its start.
+        """
+        params = {**limits, **{f"types[{i}]": topic for i, topic in enumerate(TOPICS_BY_NOUN[noun.value])}}
+        seen: set[str] = set()
+        while True:
+            found = await self._client.page("/v1/events", params, _events)
+            changes: list[Change] = []
+            last = None
+            for raw in found.data:
+                event = _event_ids.decode(raw)
+                last = event.id
+                if event.data.object.id not in seen:
+                    seen.add(event.data.object.id)
+                    changes += changes_of_event(raw, self._options)
+            last = last if found.has_more else None
+            yield _page([change for change in changes if type(change) is not Ignored], last)
+            if last is None:
+                return
+            params["starting_after"] = last
+
+    async def _density(self, listing: _Listing, start: int | None) -> Density:
+        """Where the objects lie, from pages asked for at evenly spaced moments; closer in when most were empty."""
+        low, high = start if start is not None else _OLDEST, int(self._clock().timestamp()) + 1
+        for _ in range(_PROBE_ROUNDS):
+            step = max(1, (high - low) // _PROBES)
+            edges = [low, *(low + step * i for i in range(1, _PROBES)), high]
+            pages = await asyncio.gather(*(self._probe(listing, start, edge) for edge in edges[1:]))
+            if not pages[-1].has_more:
+                return Density((low, high), (len(pages[-1].data),))
+            density = Density(
+                edges, [_between(page, edge) for page, edge in zip(pages, pairwise(edges), strict=True)]
+            )
+            empty = sum(1 for page in pages if not page.data)
+            if empty < _PROBES // 2:
+                return density
+            low = edges[empty]
+        return density
+
+    async def _probe(self, listing: _Listing, gte: int | None, lt: int) -> _Stubs:
+        return await self._client.page(
+            listing.path, {**_plain(listing), **_range(gte, lt, _PROBE_PAGE)}, _stubs
+        )
+
+
+def _between(page: _Stubs, edges: tuple[int, int]) -> float:
+    """How many objects lie between two moments, judged by the newest page before the later one."""
+    start, end = edges
+    if not page.data:
+        return 0.0
+    oldest = page.data[-1].created
+    if oldest < start or not page.has_more:
+        return float(sum(1 for stub in page.data if stub.created >= start))
+    return len(page.data) * (end - start) / max(1, end - oldest)
+
+
+def _plain(listing: _Listing) -> dict[str, str]:
+    """What is asked without expanding anything: the moment of creation is enough."""
+    return {name: value for name, value in listing.params.items() if not name.startswith("expand")}
+
+
+def _range(gte: object, lt: object, size: int = PAGE) -> dict[str, str]:
+    params = {"limit": str(size)}
+    if gte is not None:
+        params["created[gte]"] = str(gte)
+    if lt is not None:
+        params["created[lt]"] = str(lt)
+    return params
+
+
+def _page(changes: Sequence[Change], last: str | None) -> Page:
+    return Page(changes, {"starting_after": last} if last else None)

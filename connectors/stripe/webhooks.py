@@ -1,0 +1,182 @@
+"""Stripe's webhook posts: signature, identity, and what they say. Pure: bytes and headers in, changes out.
+
+Sources: docs.stripe.com/webhooks, docs.stripe.com/api/events. Events come in any order and more than once; they are
+told apart by their id, and what they change is decided by the objects they hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+
+from connectors.base import RawDelivery, Secret, StoreClaim, StoreOptions
+from connectors.stripe import mapping
+from rewards.changes import Change, CouponDeleted, CustomerDeleted, Ignored, Uninstalled
+from rewards.errors import BadSignatureError, MalformedDeliveryError
+
+TOLERANCE_SECONDS = 300
+_LONGEST_KEY = 200
+
+T = TypeVar("T")
+Parse = Callable[[msgspec.Raw, StoreOptions], Change]
+
+
+class _Identity(msgspec.Struct, gc=False):
+    id: str = ""
+    type: str = ""
+
+
+class _Data(msgspec.Struct, gc=False):
+    object: msgspec.Raw
+
+
+class _Event(msgspec.Struct, gc=False):
+    type: str
+    livemode: bool
+    data: _Data
+
+
+def _reader(shape: type[T], change: Callable[[T], Change]) -> Parse:
+    decoder = msgspec.json.Decoder(shape)
+    return lambda raw, _: change(decoder.decode(raw))
+
+
+_customer = msgspec.json.Decoder(mapping.CustomerObject)
+_order_of_charge = _reader(mapping.Charge, mapping.order_of_charge)
+_order_of_session = _reader(mapping.Session, mapping.order_of_session)
+_refund = _reader(mapping.RefundObject, mapping.refund_saved)
+_coupon = _reader(mapping.CouponObject, mapping.coupon_saved)
+_code = _reader(mapping.PromotionCode, mapping.code_saved)
+
+
+def _customer_saved(raw: msgspec.Raw, options: StoreOptions) -> Change:
+    return mapping.customer_saved(_customer.decode(raw), options.settings)
+
+
+_PARSERS: dict[str, Parse] = {
+    "customer.created": _customer_saved,
+    "customer.updated": _customer_saved,
+    "customer.deleted": _reader(mapping.Deleted, lambda gone: CustomerDeleted(gone.id)),
+    "charge.succeeded": _order_of_charge,
+    "charge.captured": _order_of_charge,
+    # The refund itself comes by refund.created; an id made up here would count it twice.
+    "charge.refunded": _order_of_charge,
+    "refund.created": _refund,
+    "refund.updated": _refund,
+    "refund.failed": _refund,
+    "checkout.session.completed": _order_of_session,
+    "checkout.session.async_payment_succeeded": _order_of_session,
+    "checkout.session.async_payment_failed": lambda raw, _: Ignored("a payment that failed after all"),
+    "promotion_code.created": _code,
+    "promotion_code.updated": _code,
+    "coupon.created": _coupon,
+    "coupon.updated": _coupon,
+    "coupon.deleted": _reader(mapping.Deleted, lambda gone: CouponDeleted(gone.id)),
+    "account.application.deauthorized": lambda raw, _: Uninstalled(),
+}
+
+TOPICS = frozenset(_PARSERS)
+# What tells that an object came to be or changed; read back from the list of events where webhooks may have been lost.
+TOPICS_BY_NOUN = {
+    "customers": ("customer.created", "customer.updated", "customer.deleted"),
+    "coupons": tuple(sorted(t for t in TOPICS if t.startswith(("coupon.", "promotion_code.")))),
+    "orders": tuple(sorted(t for t in TOPICS if t.startswith(("charge.", "refund.", "checkout.")))),
+}
+
+_identity = msgspec.json.Decoder(_Identity)
+_event = msgspec.json.Decoder(_Event)
+
+
+class StripeWebhooks:
+    """Reads posts to a store's own webhook endpoint; our token in its address names the store."""
+
+    topics = TOPICS
+
+    def is_ping(self, delivery: RawDelivery) -> bool:
+        """Never: Stripe signs everything it sends."""
+        return False
+
+    def claimed_store(self, delivery: RawDelivery) -> StoreClaim:
+        """The store of the token in the path. Raises MalformedDeliveryError."""
+        if not delivery.path_token:
+            raise MalformedDeliveryError(
+                "The webhook address must end in the store's token; connect it again."
+            )
+        return StoreClaim(token=delivery.path_token)
+
+    def verify(self, delivery: RawDelivery, secrets: Sequence[Secret], now: datetime) -> None:
+        """Returns if a secret signed these bytes within five minutes of `now`. Raises BadSignatureError."""
+        time_text, signatures = _signature_header(delivery.headers.get("stripe-signature", ""))
+        if abs(now.timestamp() - int(time_text)) > TOLERANCE_SECONDS:
+            raise BadSignatureError(
+                "The post was signed more than five minutes ago (or ahead); check the clock."
+            )
+        signed = time_text.encode() + b"." + delivery.body
+        matches = False
+        for secret in secrets:
+            expected = hmac.new(secret.reveal().encode(), signed, hashlib.sha256).hexdigest().encode()
+            for signature in signatures:
+                matches |= hmac.compare_digest(expected, signature.encode(errors="replace"))
+        if not matches:
+            raise BadSignatureError("No signature of the post belongs to this store's webhook secrets.")
+
+    def delivery_key(self, delivery: RawDelivery) -> str:
+        """The event's id; of a body that cannot be read, its digest."""
+        event_id = _read_identity(delivery.body).id
+        if 0 < len(event_id) <= _LONGEST_KEY:
+            return event_id
+        return "sha256:" + hashlib.sha256(delivery.body).hexdigest()
+
+    def topic(self, delivery: RawDelivery) -> str:
+        """The event's type."""
+        return _read_identity(delivery.body).type
+
+    def parse(self, delivery: RawDelivery, options: StoreOptions) -> Sequence[Change]:
+        """What the event says; nothing for a type that we do not know. Raises MalformedDeliveryError."""
+        try:
+            return self._changes(_event.decode(delivery.body), options)
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError, OverflowError):
+            raise MalformedDeliveryError(
+                "The signed event cannot be read; resend it from the Dashboard."
+            ) from None
+
+    def _changes(self, event: _Event, options: StoreOptions) -> Sequence[Change]:
+        parse = _PARSERS.get(event.type)
+        if parse is None:
+            return ()
+        mode = options.settings.get("mode", "live" if event.livemode else "test")
+        if event.livemode != (mode == "live"):
+            given = "live" if event.livemode else "test"
+            return (Ignored(f"{given} event at the endpoint of a store in {mode} mode"),)
+        return (parse(event.data.object, options),)
+
+
+def changes_of_event(body: msgspec.Raw, options: StoreOptions) -> Sequence[Change]:
+    """What an event from the API's list of events says: the same as when it was posted."""
+    return StripeWebhooks().parse(RawDelivery({}, bytes(body)), options)
+
+
+def _signature_header(header: str) -> tuple[str, list[str]]:
+    """The time and the v1 signatures of "t=…,v1=…,v1=…,v0=…". Raises BadSignatureError."""
+    time_text, signatures = "", []
+    for part in header.split(","):
+        name, _, value = part.strip().partition("=")
+        if name == "t":
+            time_text = value
+        elif name == "v1":
+            signatures.append(value)
+    if not signatures or not (time_text.isascii() and time_text.isdigit() and len(time_text) <= 12):
+        raise BadSignatureError("The post has no readable Stripe-Signature header.")
+    return time_text, signatures
+
+
+def _read_identity(body: bytes) -> _Identity:
+    try:
+        return _identity.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _Identity()
