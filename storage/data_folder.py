@@ -20,7 +20,7 @@ from rewards.errors import DatabaseError
 
 SYSTEM_USER = "perennial"
 # A folder that holds one of these has been used as a data folder before.
-OUR_FILES = ("users.lock", "secret.key")
+OUR_FILES = ("users.lock", "server.lock", "secret.key")
 # What a fresh file system brings along does not make a folder somebody's.
 HARMLESS = frozenset({"lost+found"})
 PROGRAM_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C"}
@@ -134,7 +134,7 @@ def _check_ours(folder: Path, owner: int, account: Account) -> None:
             f"The data folder {folder} belongs to {user_name(owner)}, not to {user_name(account.uid)}. Run Perennial "
             "as its owner, or set PERENNIAL_DATA_DIR to another folder."
         )
-    names = {entry.name for entry in folder.iterdir()} - HARMLESS
+    names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".secret.key")} - HARMLESS
     if names and not names.intersection(OUR_FILES):
         raise DatabaseError(
             f"The folder {folder} is not a data folder of Perennial: it holds other things. Set PERENNIAL_DATA_DIR "

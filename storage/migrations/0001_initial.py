@@ -1,0 +1,671 @@
+"""Written by storage/schema_changes.py from the models."""
+
+from __future__ import annotations
+
+import functools
+from json import dumps, loads
+
+from tortoise import fields, migrations
+from tortoise.contrib.postgres.fields import ArrayField
+from tortoise.fields.base import OnDelete
+from tortoise.migrations import operations as ops
+
+
+class Migration(migrations.Migration):
+    initial = True
+
+    operations = [
+        ops.CreateModel(
+            name="AuditEvent",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("program_id", fields.BigIntField()),
+                ("store_id", fields.BigIntField(null=True)),
+                ("actor", fields.CharField(max_length=64)),
+                ("action", fields.CharField(max_length=64)),
+                ("subject", fields.TextField(null=True, unique=False)),
+                (
+                    "detail",
+                    fields.JSONField(
+                        default=dict, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
+                    ),
+                ),
+                ("at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+            ],
+            options={
+                "table": "audit_events",
+                "app": "models",
+                "pk_attr": "id",
+                "table_description": "Who changed what.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="BackfillRun",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("program_id", fields.BigIntField()),
+                ("store_id", fields.BigIntField()),
+                ("state", fields.CharField(default="previewed", max_length=16)),
+                (
+                    "rule_version_ids",
+                    fields.JSONField(
+                        default=list, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
+                    ),
+                ),
+                (
+                    "preview",
+                    fields.JSONField(
+                        default=dict, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
+                    ),
+                ),
+                (
+                    "cursor",
+                    fields.JSONField(
+                        default=dict, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
+                    ),
+                ),
+                (
+                    "counts",
+                    fields.JSONField(
+                        default=dict, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
+                    ),
+                ),
+                ("actor", fields.CharField(max_length=64)),
+                ("created_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+                ("confirmed_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("finished_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("undone_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+            ],
+            options={
+                "table": "backfill_runs",
+                "app": "models",
+                "pk_attr": "id",
+                "table_description": "One past-action run: preview, confirmation, progress, undo.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="Coupon",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("program_id", fields.BigIntField()),
+                ("store_id", fields.BigIntField()),
+                ("external_id", fields.TextField(unique=False)),
+                ("code", fields.TextField(null=True, unique=False)),
+                ("title", fields.TextField(null=True, unique=False)),
+                ("kind", fields.CharField(max_length=16)),
+                ("basis_points", fields.IntField(null=True)),
+                ("amount_minor", fields.BigIntField(null=True)),
+                ("currency", fields.CharField(null=True, max_length=3)),
+                ("minimum_minor", fields.BigIntField(null=True)),
+                ("is_active", fields.BooleanField()),
+                ("starts_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("ends_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("usage_limit", fields.BigIntField(null=True)),
+                ("used_count", fields.BigIntField(null=True)),
+                ("customer_external_ids", ArrayField(default=list, element_type="TEXT")),
+                ("emails", ArrayField(default=list, element_type="TEXT")),
+                ("parent_external_id", fields.TextField(null=True, unique=False)),
+                ("source_updated_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("deleted_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("verified_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("difference", fields.TextField(null=True, unique=False)),
+            ],
+            options={
+                "table": "coupons",
+                "app": "models",
+                "unique_together": (("store_id", "external_id"),),
+                "pk_attr": "id",
+                "table_description": "A store's discount as last seen.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="Delivery",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("store_id", fields.BigIntField()),
+                ("delivery_key", fields.TextField(unique=False)),
+                ("topic", fields.TextField(unique=False)),
+                (
+                    "headers",
+                    fields.JSONField(encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads),
+                ),
+                ("body", fields.BinaryField()),
+                ("received_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+                ("state", fields.CharField(default="waiting", max_length=16)),
+                ("attempts", fields.IntField(default=0)),
+                ("try_after", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("handled_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("note", fields.TextField(null=True, unique=False)),
+            ],
+            options={
+                "table": "deliveries",
+                "app": "models",
+                "unique_together": (("store_id", "delivery_key"),),
+                "pk_attr": "id",
+                "table_description": "One webhook post in the inbox.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="ImportRun",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("program_id", fields.BigIntField()),
+                ("store_id", fields.BigIntField()),
+                ("kind", fields.CharField(default="history", max_length=16)),
+                ("state", fields.CharField(default="running", max_length=16)),
+                ("since", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                (
+                    "preview",
+                    fields.JSONField(
+                        default=dict, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
+                    ),
+                ),
+                (
+                    "counts",
+                    fields.JSONField(
+                        default=dict, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
+                    ),
+                ),
+                ("error", fields.TextField(null=True, unique=False)),
+                ("started_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+                ("confirmed_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("finished_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("undone_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+            ],
+            options={
+                "table": "import_runs",
+                "app": "models",
+                "pk_attr": "id",
+                "table_description": "One reading of a store's history (or, later, of an uploaded file).",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="ImportWindow",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("store_id", fields.BigIntField()),
+                (
+                    "run",
+                    fields.ForeignKeyField(
+                        "models.ImportRun",
+                        source_field="run_id",
+                        db_constraint=True,
+                        to_field="id",
+                        on_delete=OnDelete.CASCADE,
+                    ),
+                ),
+                ("noun", fields.CharField(max_length=16)),
+                ("position", fields.IntField()),
+                (
+                    "spec",
+                    fields.JSONField(encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads),
+                ),
+                (
+                    "cursor",
+                    fields.JSONField(
+                        null=True, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
+                    ),
+                ),
+                ("records", fields.BigIntField(default=0)),
+                ("done_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+            ],
+            options={
+                "table": "import_windows",
+                "app": "models",
+                "unique_together": (("store_id", "run_id", "noun", "position"),),
+                "pk_attr": "id",
+                "table_description": "A part of an import run and how far it has come; the cursor is written with the rows it stands for.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="LedgerEntry",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("program_id", fields.BigIntField()),
+                ("key", fields.TextField(unique=False)),
+                ("round", fields.IntField(default=0)),
+                ("member_id", fields.BigIntField()),
+                ("store_customer_id", fields.BigIntField(null=True)),
+                ("store_id", fields.BigIntField()),
+                ("points", fields.BigIntField()),
+                ("reason", fields.CharField(max_length=32)),
+                ("rule_version_id", fields.BigIntField(null=True)),
+                ("run_id", fields.BigIntField(null=True)),
+                ("reverses_id", fields.BigIntField(null=True)),
+                ("actor", fields.CharField(max_length=64)),
+                ("occurred_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+                ("created_at", fields.DatetimeField(auto_now=False, auto_now_add=True)),
+            ],
+            options={
+                "table": "ledger_entries",
+                "app": "models",
+                "unique_together": (("program_id", "key", "round"),),
+                "pk_attr": "id",
+                "table_description": "Signed whole points with the key of the fact they are for. Appended, never changed.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="Member",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("program_id", fields.BigIntField()),
+                ("match_store_id", fields.BigIntField()),
+                ("email", fields.TextField(null=True, unique=False)),
+                ("name", fields.TextField(null=True, unique=False)),
+                ("has_account", fields.BooleanField(default=False)),
+                ("home_store_id", fields.BigIntField()),
+                ("joined_on", fields.DateField(null=True)),
+                ("joined_md", fields.SmallIntField(null=True)),
+                ("joined_set_by", fields.TextField(null=True, unique=False)),
+                ("birthday_md", fields.SmallIntField(null=True)),
+                ("birthday_year", fields.SmallIntField(null=True)),
+                ("birthday_set_by", fields.TextField(null=True, unique=False)),
+                ("birthday_set_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("dates_changed_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("merged_into", fields.BigIntField(null=True)),
+                ("balance", fields.BigIntField(default=0)),
+                ("created_at", fields.DatetimeField(auto_now=False, auto_now_add=True)),
+            ],
+            options={
+                "table": "members",
+                "app": "models",
+                "pk_attr": "id",
+                "table_description": "A person in a program. A guest is a member none of whose store customers has an account.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="Order",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("program_id", fields.BigIntField()),
+                ("store_id", fields.BigIntField()),
+                ("external_id", fields.TextField(unique=False)),
+                ("store_customer_id", fields.BigIntField(null=True)),
+                ("status", fields.CharField(max_length=16)),
+                ("status_given", fields.TextField(unique=False)),
+                ("currency", fields.CharField(max_length=3)),
+                ("subtotal_minor", fields.BigIntField()),
+                ("tax_minor", fields.BigIntField()),
+                ("shipping_minor", fields.BigIntField()),
+                ("discount_minor", fields.BigIntField()),
+                ("total_minor", fields.BigIntField()),
+                ("placed_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+                ("paid_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("cancelled_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("is_test", fields.BooleanField(default=False)),
+                ("codes", ArrayField(default=list, element_type="TEXT")),
+                ("source_updated_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+            ],
+            options={
+                "table": "orders",
+                "app": "models",
+                "unique_together": (("store_id", "external_id"),),
+                "pk_attr": "id",
+                "table_description": "A purchase as last seen, merged from everything the platform said of it.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="Program",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("name", fields.TextField(unique=False)),
+                ("is_on", fields.BooleanField(default=True)),
+                ("currency", fields.CharField(max_length=3)),
+                ("leap_rule", fields.CharField(default="feb_28", max_length=6)),
+                ("match_across_stores", fields.BooleanField(default=False)),
+                ("code_key", fields.BinaryField(null=True)),
+                ("created_at", fields.DatetimeField(auto_now=False, auto_now_add=True)),
+            ],
+            options={
+                "table": "programs",
+                "app": "models",
+                "pk_attr": "id",
+                "table_description": "One merchant's rules.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="Refund",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("store_id", fields.BigIntField()),
+                ("order_external_id", fields.TextField(unique=False)),
+                ("external_id", fields.TextField(unique=False)),
+                ("total_minor", fields.BigIntField()),
+                ("subtotal_minor", fields.BigIntField(null=True)),
+                ("status", fields.CharField(max_length=16)),
+                ("refunded_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+            ],
+            options={
+                "table": "refunds",
+                "app": "models",
+                "unique_together": (("store_id", "order_external_id", "external_id"),),
+                "pk_attr": "id",
+                "table_description": "One repayment; its order may come later, so it is tied by the order's external id.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="Reward",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                (
+                    "program",
+                    fields.ForeignKeyField(
+                        "models.Program",
+                        source_field="program_id",
+                        db_constraint=True,
+                        to_field="id",
+                        on_delete=OnDelete.CASCADE,
+                    ),
+                ),
+                ("name", fields.TextField(unique=False)),
+                ("trigger", fields.CharField(max_length=16)),
+                ("is_on", fields.BooleanField(default=True)),
+                ("version", fields.IntField(default=1)),
+                ("changed_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+                ("created_at", fields.DatetimeField(auto_now=False, auto_now_add=True)),
+            ],
+            options={
+                "table": "rewards",
+                "app": "models",
+                "pk_attr": "id",
+                "table_description": "What members get on an occasion. Its terms as of each change are kept as versions.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="Grant",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("program_id", fields.BigIntField()),
+                (
+                    "reward",
+                    fields.ForeignKeyField(
+                        "models.Reward",
+                        source_field="reward_id",
+                        db_constraint=True,
+                        to_field="id",
+                        on_delete=OnDelete.CASCADE,
+                    ),
+                ),
+                ("reward_version_id", fields.BigIntField()),
+                ("member_id", fields.BigIntField()),
+                ("store_id", fields.BigIntField()),
+                ("store_customer_id", fields.BigIntField(null=True)),
+                ("occasion", fields.CharField(max_length=32)),
+                ("occasion_on", fields.DateField()),
+                ("due_on", fields.DateField()),
+                ("valid_until", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+                ("state", fields.CharField(default="decided", max_length=16)),
+                ("state_reason", fields.TextField(null=True, unique=False)),
+                ("attempts", fields.IntField(default=0)),
+                ("try_after", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("decided_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+                ("pushed_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("notified_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("redeemed_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("redeemed_order_id", fields.BigIntField(null=True)),
+            ],
+            options={
+                "table": "grants",
+                "app": "models",
+                "unique_together": (("program_id", "reward_id", "member_id", "occasion"),),
+                "pk_attr": "id",
+                "table_description": "One reward given to one member for one occasion.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="PromotionCode",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("program_id", fields.BigIntField()),
+                ("store_id", fields.BigIntField()),
+                (
+                    "grant",
+                    fields.ForeignKeyField(
+                        "models.Grant",
+                        source_field="grant_id",
+                        db_constraint=True,
+                        to_field="id",
+                        on_delete=OnDelete.CASCADE,
+                    ),
+                ),
+                ("code", fields.TextField(unique=False)),
+                ("code_key", fields.TextField(unique=False)),
+                ("external_id", fields.TextField(null=True, unique=False)),
+                ("coupon_external_id", fields.TextField(null=True, unique=False)),
+                ("pushed_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("revoked_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("verified_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("difference", fields.TextField(null=True, unique=False)),
+            ],
+            options={
+                "table": "promotion_codes",
+                "app": "models",
+                "unique_together": (("store_id", "code_key"), ("store_id", "grant_id")),
+                "pk_attr": "id",
+                "table_description": "A grant's code in one store: what the shopper types.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="RewardProgress",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("store_id", fields.BigIntField()),
+                (
+                    "reward",
+                    fields.ForeignKeyField(
+                        "models.Reward",
+                        source_field="reward_id",
+                        db_constraint=True,
+                        to_field="id",
+                        on_delete=OnDelete.CASCADE,
+                    ),
+                ),
+                ("done_through", fields.DateField()),
+                ("ran_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+            ],
+            options={
+                "table": "reward_progress",
+                "app": "models",
+                "unique_together": (("store_id", "reward_id"),),
+                "pk_attr": "id",
+                "table_description": "Up to which local day a reward has been decided for a store.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="RewardVersion",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("program_id", fields.BigIntField()),
+                (
+                    "reward",
+                    fields.ForeignKeyField(
+                        "models.Reward",
+                        source_field="reward_id",
+                        db_constraint=True,
+                        to_field="id",
+                        on_delete=OnDelete.CASCADE,
+                    ),
+                ),
+                ("version", fields.IntField()),
+                (
+                    "benefit",
+                    fields.JSONField(encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads),
+                ),
+                ("lead_days", fields.IntField(default=0)),
+                ("validity_days", fields.IntField(default=30)),
+                ("code_prefix", fields.CharField(default="", max_length=20)),
+                ("generic_coupon_id", fields.BigIntField(null=True)),
+                (
+                    "rules",
+                    fields.JSONField(
+                        default=dict, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
+                    ),
+                ),
+                ("created_at", fields.DatetimeField(auto_now=False, auto_now_add=True)),
+            ],
+            options={
+                "table": "reward_versions",
+                "app": "models",
+                "unique_together": (("program_id", "reward_id", "version"),),
+                "pk_attr": "id",
+                "table_description": "A reward's terms from one change to the next.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="Store",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                (
+                    "program",
+                    fields.ForeignKeyField(
+                        "models.Program",
+                        source_field="program_id",
+                        db_constraint=True,
+                        to_field="id",
+                        on_delete=OnDelete.CASCADE,
+                    ),
+                ),
+                ("platform", fields.CharField(max_length=32)),
+                ("external_id", fields.TextField(unique=False)),
+                ("token", fields.CharField(unique=True, max_length=64)),
+                ("name", fields.TextField(unique=False)),
+                ("time_zone", fields.TextField(unique=False)),
+                ("currency", fields.CharField(max_length=3)),
+                ("api_base", fields.TextField(null=True, unique=False)),
+                ("credentials", fields.BinaryField(null=True)),
+                ("webhook_secrets", fields.BinaryField(null=True)),
+                (
+                    "settings",
+                    fields.JSONField(
+                        default=dict, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
+                    ),
+                ),
+                ("status", fields.CharField(default="active", max_length=16)),
+                ("status_reason", fields.TextField(null=True, unique=False)),
+                ("webhook_address", fields.TextField(null=True, unique=False)),
+                (
+                    "subscription_ids",
+                    fields.JSONField(
+                        default=list, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
+                    ),
+                ),
+                ("earning_from", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("synced_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("last_reconciled_on", fields.DateField(null=True)),
+                ("installed_at", fields.DatetimeField(auto_now=False, auto_now_add=True)),
+            ],
+            options={
+                "table": "stores",
+                "app": "models",
+                "unique_together": (("platform", "external_id"),),
+                "pk_attr": "id",
+                "table_description": "An installation on a platform: the unit of access, credentials, time zone, currency and health.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="StoreCustomer",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("program_id", fields.BigIntField()),
+                ("store_id", fields.BigIntField()),
+                ("member_id", fields.BigIntField()),
+                ("external_id", fields.TextField(unique=False)),
+                ("has_account", fields.BooleanField()),
+                ("email_given", fields.TextField(null=True, unique=False)),
+                ("email", fields.TextField(null=True, unique=False)),
+                ("name", fields.TextField(null=True, unique=False)),
+                ("locale", fields.TextField(null=True, unique=False)),
+                ("accepts_marketing", fields.BooleanField(null=True)),
+                ("joined_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("source_updated_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("deleted_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                (
+                    "metadata",
+                    fields.JSONField(
+                        default=dict, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
+                    ),
+                ),
+            ],
+            options={
+                "table": "store_customers",
+                "app": "models",
+                "unique_together": (("store_id", "external_id"),),
+                "pk_attr": "id",
+                "table_description": "A person's record in one store; a guest's is made from their e-mail (`guest:…`).",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="WayToEarn",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                (
+                    "program",
+                    fields.ForeignKeyField(
+                        "models.Program",
+                        source_field="program_id",
+                        db_constraint=True,
+                        to_field="id",
+                        on_delete=OnDelete.CASCADE,
+                    ),
+                ),
+                ("kind", fields.CharField(max_length=16)),
+                ("version", fields.IntField()),
+                ("is_enabled", fields.BooleanField()),
+                ("points", fields.BigIntField()),
+                ("per_minor", fields.BigIntField(null=True)),
+                ("created_at", fields.DatetimeField(auto_now=False, auto_now_add=True)),
+                ("superseded_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+            ],
+            options={
+                "table": "ways_to_earn",
+                "app": "models",
+                "unique_together": (("program_id", "kind", "version"),),
+                "pk_attr": "id",
+                "table_description": "One version of a way to earn; a change closes it and opens the next.",
+            },
+            bases=["Model"],
+        ),
+        ops.RunSQL(
+            [
+                "CREATE UNIQUE INDEX members_by_email ON members (program_id, match_store_id, email) WHERE email IS NOT NULL",
+                "CREATE INDEX members_by_birthday ON members (home_store_id, birthday_md, id) WHERE birthday_md IS NOT NULL AND merged_into IS NULL",
+                "CREATE INDEX members_by_joining_day ON members (home_store_id, joined_md, id) WHERE joined_md IS NOT NULL AND merged_into IS NULL",
+                "CREATE INDEX members_by_dates_changed ON members (home_store_id, dates_changed_at) WHERE dates_changed_at IS NOT NULL",
+                "CREATE INDEX members_merged ON members (merged_into) WHERE merged_into IS NOT NULL",
+                "CREATE INDEX store_customers_by_member ON store_customers (member_id)",
+                "CREATE INDEX orders_by_id ON orders (store_id, id)",
+                "CREATE INDEX orders_by_customer ON orders (store_customer_id)",
+                "CREATE INDEX orders_by_code ON orders USING gin (codes) WHERE codes <> '{}'",
+                "ALTER TABLE members ADD CONSTRAINT members_birthday_is_a_day CHECK (birthday_md IS NULL OR (birthday_md % 100 BETWEEN 1 AND CASE birthday_md / 100 WHEN 2 THEN 29 WHEN 4 THEN 30 WHEN 6 THEN 30 WHEN 9 THEN 30 WHEN 11 THEN 30 ELSE 31 END AND birthday_md / 100 BETWEEN 1 AND 12))",
+                "CREATE INDEX ledger_by_member ON ledger_entries (member_id, id)",
+                "CREATE INDEX ledger_by_run ON ledger_entries (run_id, id) WHERE run_id IS NOT NULL",
+                "CREATE INDEX ledger_by_reversed ON ledger_entries (reverses_id) WHERE reverses_id IS NOT NULL",
+                "CREATE UNIQUE INDEX ways_current ON ways_to_earn (program_id, kind) WHERE superseded_at IS NULL",
+                "CREATE INDEX grants_to_push ON grants (store_id, attempts, id) WHERE state = 'decided'",
+                "CREATE INDEX grants_by_end ON grants (store_id, valid_until) WHERE state IN ('pushed', 'notified')",
+                "CREATE INDEX grants_by_order ON grants (redeemed_order_id) WHERE redeemed_order_id IS NOT NULL",
+                "CREATE INDEX grants_by_member ON grants (member_id, reward_id, occasion_on)",
+                "CREATE INDEX promotion_codes_by_external_id ON promotion_codes (store_id, external_id)",
+                "CREATE INDEX deliveries_waiting ON deliveries (store_id, id) WHERE state = 'waiting'",
+                "CREATE INDEX audit_by_program ON audit_events (program_id, id)",
+            ]
+        ),
+    ]
