@@ -1,0 +1,115 @@
+"""Sends our GraphQL documents to one shop, within its cost bucket, and turns refusals into our errors."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+
+from connectors.base import Secret, StoreAccess
+from connectors.shopify.access import AccessToken, base_url
+from connectors.shopify.documents import API_VERSION, document, is_mutation
+from connectors.shopify.failures import GraphqlError, NotRunError, error_for_graphql, error_for_status
+from connectors.shopify.pace import Cost, CostBucket
+from rewards.errors import RetryLaterError
+
+T = TypeVar("T")
+
+_TIMEOUT = aiohttp.ClientTimeout(total=30)
+_DEFAULT_PATIENCE_SECONDS = 60.0
+_MOST_TRIES = 8
+
+
+class _Extensions(msgspec.Struct):
+    cost: Cost = msgspec.field(default_factory=Cost)
+
+
+class _Answer(msgspec.Struct):
+    data: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
+    errors: list[GraphqlError] = []
+    extensions: _Extensions = msgspec.field(default_factory=_Extensions)
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+
+
+class ShopifyClient:
+    """One shop's GraphQL Admin API. Raises only PlatformError."""
+
+    def __init__(self, access: StoreAccess, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self._token = AccessToken(access, session)
+        self._url = f"{base_url(access)}/admin/api/{API_VERSION}/graphql.json"
+        self._bucket = CostBucket()
+        self._patience = float(access.options.settings.get("patience_seconds", _DEFAULT_PATIENCE_SECONDS))
+
+    async def call(self, name: str, variables: Mapping[str, object], data: type[T]) -> T:
+        """Runs operations/NAME.graphql and reads its `data` as the given type.
+
+        Tries again within the store's patience: always when Shopify has not run the request, otherwise only queries.
+        """
+        deadline = time.monotonic() + self._patience
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return await self._run(name, variables, data, deadline)
+            except RetryLaterError as error:
+                wait = error.retry_after_seconds or min(0.25 * 2**tries, 5.0)
+                may_repeat = isinstance(error, NotRunError) or not is_mutation(name)
+                if not may_repeat or tries >= _MOST_TRIES or time.monotonic() + wait > deadline:
+                    raise
+                await asyncio.sleep(wait)
+
+    async def _run(self, name: str, variables: Mapping[str, object], data: type[T], deadline: float) -> T:
+        answer = await self._send(name, variables, deadline)
+        if any(error.extensions.code == "THROTTLED" for error in answer.errors):
+            wait = self._bucket.wait_for(answer.extensions.cost)
+            raise NotRunError("Shopify's rate limit is used up.", retry_after_seconds=wait)
+        if answer.errors:
+            raise error_for_graphql(answer.errors)
+        try:
+            return msgspec.json.decode(answer.data, type=data)
+        except msgspec.MsgspecError:
+            raise RetryLaterError("Shopify's answer has not the promised shape.") from None
+
+    async def _send(self, name: str, variables: Mapping[str, object], deadline: float) -> _Answer:
+        points = self._bucket.cost_of(name)
+        await self._bucket.take(points, deadline - time.monotonic())
+        cost = None
+        try:
+            answer = await self._post({"query": document(name), "variables": variables})
+            cost = answer.extensions.cost
+            return answer
+        finally:
+            if cost is None:
+                self._bucket.give_back(points)
+            else:
+                self._bucket.settle(name, points, cost)
+
+    async def _post(self, content: Mapping[str, object]) -> _Answer:
+        body = msgspec.json.encode(content)
+        token = await self._token.get()
+        status, headers, text = await self._exchange(body, token)
+        if status == 401 and self._token.drop(token):
+            status, headers, text = await self._exchange(body, await self._token.get())
+        if status != 200:
+            raise error_for_status(status, headers)
+        try:
+            return _ANSWER.decode(text)
+        except msgspec.MsgspecError:
+            raise RetryLaterError("Shopify's answer could not be read.") from None
+
+    async def _exchange(self, body: bytes, token: Secret) -> tuple[int, Mapping[str, str], bytes]:
+        headers = {"Content-Type": "application/json", "X-Shopify-Access-Token": token.reveal()}
+        try:
+            async with self.session.post(
+                self._url, data=body, headers=headers, timeout=_TIMEOUT, allow_redirects=False
+            ) as answer:
+                return answer.status, answer.headers, await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise RetryLaterError("Shopify could not be reached.") from error

@@ -1,0 +1,63 @@
+"""Connecting an own store: an app's client id and secret, or the token of an admin-made app from before 2026.
+
+Installing from the App Store (token exchange) comes beside this flow, not into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import aiohttp
+
+from connectors.base import Installation, InstallOption, Secret, StoreAccess, StoreOptions
+from connectors.shopify.shop import shop_domain
+from connectors.shopify.store import ShopifyStore
+from rewards.errors import InvalidInputError
+
+
+class ShopifyInstall:
+    """The InstallFlow of Shopify."""
+
+    options: Sequence[InstallOption] = (
+        InstallOption("shop", "The shop: NAME or NAME.myshopify.com."),
+        InstallOption(
+            "client-id", "The app's client id (app and shop in one organization).", is_required=False
+        ),
+        InstallOption(
+            "token",
+            "Instead of a client id: an admin-made app's access token.",
+            is_secret=True,
+            is_required=False,
+        ),
+        InstallOption("client-secret", "The app's client secret; it also signs webhooks.", is_secret=True),
+    )
+
+    async def installation(self, answers: Mapping[str, str], session: aiohttp.ClientSession) -> Installation:
+        """Checks the answers and asks the shop who it is."""
+        shop = shop_domain(answers.get("shop", ""))
+        if shop is None:
+            raise InvalidInputError("--shop is the shop's name or its NAME.myshopify.com domain.")
+        credentials = _credentials(answers)
+        api_base = answers.get("api-base") or None
+        options = StoreOptions(currency="", time_zone="UTC", settings={"patience_seconds": "5"})
+        access = StoreAccess(shop, credentials, options, api_base)
+        facts = await ShopifyStore(access, session).facts()
+        if facts.external_id != shop:
+            raise InvalidInputError(f"This access belongs to {facts.external_id}: give that as --shop.")
+        return Installation(
+            external_id=shop,
+            credentials=credentials,
+            api_base=api_base,
+            webhook_secrets=(credentials["client_secret"],),
+        )
+
+
+def _credentials(answers: Mapping[str, str]) -> dict[str, Secret]:
+    secret = answers.get("client-secret", "").strip()
+    if not secret:
+        raise InvalidInputError("--client-secret is needed: it signs the shop's webhooks.")
+    client_id, token = answers.get("client-id", "").strip(), answers.get("token", "").strip()
+    if bool(client_id) == bool(token):
+        raise InvalidInputError("Give either --client-id or --token, not both.")
+    named = {"client_id": client_id} if client_id else {"token": token}
+    return {name: Secret(text) for name, text in named.items()} | {"client_secret": Secret(secret)}

@@ -1,0 +1,102 @@
+"""One Shopify shop over its GraphQL Admin API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+import aiohttp
+import msgspec
+
+from connectors.base import Noun, Page, Secret, StoreAccess, Subscription, Window
+from connectors.shopify import subscriptions
+from connectors.shopify.bulk import Export, read_export
+from connectors.shopify.client import ShopifyClient
+from connectors.shopify.discounts import Discounts
+from connectors.shopify.mapping import CustomerLine, OrderLine, customer_from_line, order_from_line
+from rewards.changes import Change, CustomerSaved, OrderSaved
+from rewards.records import CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
+
+
+class _Shop(msgspec.Struct, rename="camel"):
+    name: str
+    myshopify_domain: str
+    currency_code: str
+    iana_timezone: str
+
+
+class _ShopData(msgspec.Struct):
+    shop: _Shop
+
+
+class ShopifyStore:
+    """The Store of Shopify; made by `open_store`."""
+
+    def __init__(self, access: StoreAccess, session: aiohttp.ClientSession) -> None:
+        self._client = ShopifyClient(access, session)
+        self._discounts = Discounts(self._client, access.options.currency)
+        self._credentials = access.credentials
+
+    async def facts(self) -> ShopFacts:
+        """Who the shop is."""
+        shop = (await self._client.call("shop_facts", {}, _ShopData)).shop
+        return ShopFacts(
+            external_id=shop.myshopify_domain,
+            name=shop.name,
+            time_zone=shop.iana_timezone,
+            currency=shop.currency_code,
+        )
+
+    async def subscribe(self, address: str, secret: Secret) -> Subscription:
+        """Shopify signs with the app's client secret; the proposal is not used."""
+        ids = await subscriptions.subscribe(self._client, address)
+        return Subscription(ids, self._credentials["client_secret"])
+
+    async def unsubscribe(self, address: str) -> None:
+        """Takes our webhooks at `address` out again."""
+        await subscriptions.unsubscribe(self._client, address)
+
+    async def windows(self, noun: Noun, since: datetime | None) -> Sequence[Window]:
+        """One window per noun: Shopify writes the whole of it into one file."""
+        return (Window(noun, {"search": _changed_since(since)}),)
+
+    def read(self, window: Window, after: Mapping[str, object] | None) -> AsyncIterator[Page]:
+        """Customers and orders by export, discounts by ordinary pages."""
+        search = str(window.spec["search"])
+        if window.noun is Noun.COUPONS:
+            return self._discounts.pages(search, after)
+        if window.noun is Noun.CUSTOMERS:
+            return read_export(
+                self._client, Export("bulk_customers", search, CustomerLine, _customer_saved), after
+            )
+        return read_export(self._client, Export("bulk_orders", search, OrderLine, _order_saved), after)
+
+    async def push(self, drafts: Sequence[CodeDraft]) -> Sequence[PushedCode]:
+        """Makes the codes, several at a time, within the shop's cost bucket."""
+        return await self._discounts.push(drafts)
+
+    async def find(self, codes: Sequence[KnownCode]) -> Sequence[Coupon | None]:
+        """Each code as the shop holds it now."""
+        return await self._discounts.find(codes)
+
+    async def revoke(self, code: KnownCode) -> None:
+        """Ends the code's discount now."""
+        await self._discounts.revoke(code)
+
+    async def restore(self, draft: CodeDraft, known: KnownCode) -> PushedCode:
+        """Makes the shop hold the code as the draft says."""
+        return await self._discounts.restore(draft, known)
+
+
+def _customer_saved(line: CustomerLine) -> Change:
+    return CustomerSaved(customer_from_line(line))
+
+
+def _order_saved(line: OrderLine) -> Change:
+    return OrderSaved(order_from_line(line))
+
+
+def _changed_since(since: datetime | None) -> str:
+    if since is None:
+        return ""
+    return f"updated_at:>='{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}'"

@@ -1,0 +1,103 @@
+"""Webhook subscriptions through the API, for apps without a deployed TOML.
+
+Shopify deletes them after eight failures in a row, and knows no such subscription for the privacy topics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from connectors.shopify.client import ShopifyClient
+from connectors.shopify.failures import UserError, refusal
+from connectors.shopify.mapping import BIRTHDAY_KEY, BIRTHDAY_NAMESPACE
+from connectors.shopify.webhooks import COMPLIANCE_TOPICS, ShopifyWebhooks
+from rewards.errors import RetryLaterError
+
+
+class _Found(msgspec.Struct):
+    id: str
+    topic: str
+    uri: str
+
+
+class _PageInfo(msgspec.Struct, rename="camel"):
+    has_next_page: bool
+    end_cursor: str | None = None
+
+
+class _Page(msgspec.Struct, rename="camel"):
+    nodes: list[_Found]
+    page_info: _PageInfo
+
+
+class _PageData(msgspec.Struct, rename="camel"):
+    webhook_subscriptions: _Page
+
+
+class _Id(msgspec.Struct):
+    id: str
+
+
+class _Result(msgspec.Struct, rename="camel"):
+    user_errors: list[UserError]
+    webhook_subscription: _Id | None = None
+
+
+class _Outcome(msgspec.Struct):
+    result: _Result
+
+
+def api_topics() -> list[str]:
+    """The topics that can be subscribed through the API, in its own spelling: ORDERS_PAID."""
+    return sorted(
+        topic.replace("/", "_").upper() for topic in ShopifyWebhooks.topics if topic not in COMPLIANCE_TOPICS
+    )
+
+
+async def subscribe(client: ShopifyClient, address: str) -> list[str]:
+    """Makes the subscriptions at `address` exactly ours; their ids."""
+    missing, kept = set(api_topics()), []
+    for found in await _at(client, address):
+        if found.topic in missing:
+            missing.discard(found.topic)
+            kept.append(found.id)
+        else:
+            await _delete(client, found)
+    return kept + [await _create(client, topic, address) for topic in sorted(missing)]
+
+
+async def unsubscribe(client: ShopifyClient, address: str) -> None:
+    """Deletes all our subscriptions at `address`."""
+    for found in await _at(client, address):
+        await _delete(client, found)
+
+
+async def _at(client: ShopifyClient, address: str) -> Sequence[_Found]:
+    found: list[_Found] = []
+    after: str | None = None
+    while True:
+        data = await client.call("webhooks_page", {"first": 100, "after": after}, _PageData)
+        page = data.webhook_subscriptions
+        found.extend(node for node in page.nodes if node.uri == address)
+        if not page.page_info.has_next_page:
+            return found
+        after = page.page_info.end_cursor
+
+
+async def _create(client: ShopifyClient, topic: str, address: str) -> str:
+    content: dict[str, object] = {"uri": address, "format": "JSON"}
+    if topic in ("CUSTOMERS_CREATE", "CUSTOMERS_UPDATE"):
+        content["metafields"] = [{"namespace": BIRTHDAY_NAMESPACE, "key": BIRTHDAY_KEY}]
+    data = await client.call("webhook_create", {"topic": topic, "webhookSubscription": content}, _Outcome)
+    if data.result.user_errors:
+        raise refusal(data.result.user_errors)
+    if data.result.webhook_subscription is None:
+        raise RetryLaterError("Shopify did not say which webhook it has set up.")
+    return data.result.webhook_subscription.id
+
+
+async def _delete(client: ShopifyClient, found: _Found) -> None:
+    """Deleting what is gone already is no failure."""
+    await client.call("webhook_delete", {"id": found.id}, _Outcome)

@@ -1,0 +1,198 @@
+"""Reads Shopify's webhook posts. Pure: bytes and headers in, changes out.
+
+Source: shopify.dev/docs/apps/build/webhooks. The signature covers the body only, so nothing from the headers is
+believed beyond finding the store, the topic and the repeats.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+
+from connectors.base import RawDelivery, Secret, StoreClaim, StoreOptions
+from connectors.shopify import mapping
+from connectors.shopify.shop import shop_domain
+from rewards.changes import (
+    Change,
+    CouponDeleted,
+    CustomerDeleted,
+    CustomerSaved,
+    Ignored,
+    OrderDeleted,
+    OrderSaved,
+    PrivacyRequested,
+    RefundSaved,
+    Uninstalled,
+)
+from rewards.errors import AppError, BadSignatureError, MalformedDeliveryError
+
+T = TypeVar("T")
+_Reader = Callable[[bytes, StoreOptions], Sequence[Change]]
+
+
+class _Numbered(msgspec.Struct):
+    id: int
+
+
+class _Discount(msgspec.Struct):
+    admin_graphql_api_id: str
+
+
+class _PrivateCustomer(msgspec.Struct):
+    id: int | None = None
+    email: str | None = None
+
+
+class _PrivacyBody(msgspec.Struct):
+    customer: _PrivateCustomer = msgspec.field(default_factory=_PrivateCustomer)
+
+
+def _read(body: bytes, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.MsgspecError:
+        raise MalformedDeliveryError("The post's body is not what Shopify sends for its topic.") from None
+
+
+def _customer(body: bytes, options: StoreOptions) -> Sequence[Change]:
+    return (CustomerSaved(mapping.customer_from_body(_read(body, mapping.CustomerBody))),)
+
+
+def _customer_deleted(body: bytes, options: StoreOptions) -> Sequence[Change]:
+    return (CustomerDeleted(str(_read(body, _Numbered).id)),)
+
+
+def _order(body: bytes, options: StoreOptions) -> Sequence[Change]:
+    return (OrderSaved(mapping.order_from_body(_read(body, mapping.OrderBody))),)
+
+
+def _order_deleted(body: bytes, options: StoreOptions) -> Sequence[Change]:
+    return (OrderDeleted(str(_read(body, _Numbered).id), deleted_at=None),)
+
+
+def _refund(body: bytes, options: StoreOptions) -> Sequence[Change]:
+    refund = _read(body, mapping.RefundBody)
+    if refund.order_id is None:
+        raise MalformedDeliveryError("A refund came without its order's id.")
+    return (RefundSaved(str(refund.order_id), mapping.refund_from_body(refund, options.currency)),)
+
+
+def _discount_deleted(body: bytes, options: StoreOptions) -> Sequence[Change]:
+    return (CouponDeleted(mapping.external_id(_read(body, _Discount).admin_graphql_api_id)),)
+
+
+def _uninstalled(body: bytes, options: StoreOptions) -> Sequence[Change]:
+    _read(body, dict)
+    return (Uninstalled(),)
+
+
+def _privacy(kind: str) -> _Reader:
+    def read(body: bytes, options: StoreOptions) -> Sequence[Change]:
+        customer = _read(body, _PrivacyBody).customer
+        number = None if customer.id is None else str(customer.id)
+        if number is None and not customer.email:
+            raise MalformedDeliveryError("A privacy request names neither a customer's id nor an e-mail.")
+        return (PrivacyRequested(kind, number, customer.email or None),)
+
+    return read
+
+
+def _shop_redact(body: bytes, options: StoreOptions) -> Sequence[Change]:
+    _read(body, dict)
+    return (PrivacyRequested("erase", None, None),)
+
+
+def _ignored(reason: str) -> _Reader:
+    def read(body: bytes, options: StoreOptions) -> Sequence[Change]:
+        _read(body, dict)
+        return (Ignored(reason),)
+
+    return read
+
+
+_READERS: dict[str, _Reader] = {
+    "customers/create": _customer,
+    "customers/update": _customer,
+    "customers/delete": _customer_deleted,
+    "orders/create": _order,
+    "orders/paid": _order,
+    "orders/updated": _order,
+    "orders/cancelled": _order,
+    "orders/delete": _order_deleted,
+    "orders/edited": _ignored("orders/updated tells the order as it is after the edit."),
+    "refunds/create": _refund,
+    "discounts/create": _ignored("The post names the discount only; the next sync of coupons reads it."),
+    "discounts/update": _ignored("The post names the discount only; the next sync of coupons reads it."),
+    "discounts/delete": _discount_deleted,
+    "app/uninstalled": _uninstalled,
+    "app/scopes_update": _ignored("A missing permission shows itself at the next call that needs it."),
+    "shop/update": _ignored("Time zone and currency are read again with the daily check."),
+    "bulk_operations/finish": _ignored("Whoever started the export asks for its end."),
+    "customers/data_request": _privacy("export"),
+    "customers/redact": _privacy("erase"),
+    "shop/redact": _shop_redact,
+}
+
+# The privacy topics are subscribed in the app's TOML only; they are not in WebhookSubscriptionTopic.
+COMPLIANCE_TOPICS = frozenset({"customers/data_request", "customers/redact", "shop/redact"})
+
+
+class ShopifyWebhooks:
+    """The WebhookReader of Shopify."""
+
+    topics: frozenset[str] = frozenset(_READERS)
+
+    def is_ping(self, delivery: RawDelivery) -> bool:
+        """Shopify sends no unsigned posts."""
+        return False
+
+    def claimed_store(self, delivery: RawDelivery) -> StoreClaim:
+        """Our token in the path where there is one (API subscriptions), else the shop that the header names."""
+        if delivery.path_token:
+            return StoreClaim(token=delivery.path_token)
+        shop = shop_domain(delivery.headers.get("x-shopify-shop-domain", ""))
+        if shop is None:
+            raise MalformedDeliveryError("The post does not name a Shopify shop.")
+        return StoreClaim(external_id=shop)
+
+    def verify(self, delivery: RawDelivery, secrets: Sequence[Secret], now: datetime) -> None:
+        """Checks base64(HMAC-SHA256(client secret, body)); several secrets while one is being replaced."""
+        given = delivery.headers.get("x-shopify-hmac-sha256", "").encode(errors="replace")
+        for secret in secrets:
+            if hmac.compare_digest(signature(delivery.body, secret), given):
+                return
+        raise BadSignatureError("The post is not signed with this app's client secret.")
+
+    def delivery_key(self, delivery: RawDelivery) -> str:
+        """The webhook's id, which all tries of one delivery share."""
+        given = delivery.headers.get("x-shopify-webhook-id", "")
+        if given and len(given) <= 200:
+            return given
+        return hashlib.sha256(self.topic(delivery).encode() + b"\n" + delivery.body).hexdigest()
+
+    def topic(self, delivery: RawDelivery) -> str:
+        """Such as "orders/paid"."""
+        return delivery.headers.get("x-shopify-topic", "")
+
+    def parse(self, delivery: RawDelivery, options: StoreOptions) -> Sequence[Change]:
+        """The changes of one delivery."""
+        reader = _READERS.get(self.topic(delivery))
+        if reader is None:
+            return ()
+        try:
+            return reader(delivery.body, options)
+        except MalformedDeliveryError:
+            raise
+        except (AppError, ValueError):  # an amount that is no number, a time beyond the calendar
+            raise MalformedDeliveryError("The post holds a value that cannot be used.") from None
+
+
+def signature(body: bytes, secret: Secret) -> bytes:
+    """What Shopify puts into X-Shopify-Hmac-Sha256."""
+    return base64.b64encode(hmac.new(secret.reveal().encode(), body, hashlib.sha256).digest())
