@@ -1,0 +1,54 @@
+"""What the upkeep of jobs asks the database: which jobs wait, and which stores have work that is due."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+
+from storage.database import Connection
+
+
+async def waiting_locks(connection: Connection, locks: Sequence[str]) -> set[str]:
+    """Those of the queueing locks under which a job waits already."""
+    cursor = await connection.execute(
+        "SELECT queueing_lock FROM procrastinate_jobs WHERE status = 'todo' AND queueing_lock = ANY(%s)",
+        (list(locks),),
+    )
+    return {found["queueing_lock"] for found in await cursor.fetchall()}
+
+
+async def stores_to_push(connection: Connection, now: datetime) -> list[int]:
+    """Active stores with decided grants whose time has come."""
+    cursor = await connection.execute(
+        """SELECT DISTINCT grants.store_id FROM grants JOIN stores ON stores.id = grants.store_id
+           WHERE grants.state = 'decided' AND (grants.try_after IS NULL OR grants.try_after <= %s)
+             AND stores.status = 'active' ORDER BY grants.store_id""",
+        (now,),
+    )
+    return [found["store_id"] for found in await cursor.fetchall()]
+
+
+async def time_zones(connection: Connection) -> list[str]:
+    """The time zones that active stores are in."""
+    cursor = await connection.execute("SELECT DISTINCT time_zone FROM stores WHERE status = 'active'")
+    return [found["time_zone"] for found in await cursor.fetchall()]
+
+
+async def stores_to_reconcile(connection: Connection, today: Mapping[str, date]) -> list[int]:
+    """Active, synced stores not yet reconciled on their local day; `today` gives each time zone's."""
+    cursor = await connection.execute(
+        """SELECT stores.id FROM stores JOIN unnest(%s::text[], %s::date[]) AS zones (name, today)
+             ON zones.name = stores.time_zone
+           WHERE stores.status = 'active' AND stores.synced_at IS NOT NULL
+             AND coalesce(stores.last_reconciled_on, stores.synced_at::date) < zones.today
+           ORDER BY stores.id""",
+        (list(today), list(today.values())),
+    )
+    return [found["id"] for found in await cursor.fetchall()]
+
+
+async def store_of_run(connection: Connection, run_id: int) -> int | None:
+    """The store of a past-action run."""
+    cursor = await connection.execute("SELECT store_id FROM backfill_runs WHERE id = %s", (run_id,))
+    found = await cursor.fetchone()
+    return None if found is None else found["store_id"]

@@ -1,0 +1,80 @@
+"""What is due by itself: the tick of every 15 minutes, the sweep of every minute, and the daily clearing away.
+
+Everything here is due by what the database says, never by having been awake at an hour: missed ticks cost nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from datetime import date, datetime, timedelta
+from typing import Protocol
+
+from rewards.errors import InvalidInputError
+from rewards.occasions import local_today
+from storage import deliveries
+from storage import jobs as queries
+from sync.engine import PatientJobManager
+from sync.kinds import Kind
+from sync.services import Services
+
+logger = logging.getLogger(__name__)
+
+# Time zones differ by multiples of 15 minutes, so no local midnight is noticed late.
+TICK = "*/15 * * * *"
+DAY_SECONDS = 24 * 60 * 60
+KEPT_DAYS = 30
+_AT_ONCE = 5_000
+
+
+class Wake(Protocol):
+    """`Jobs.wake`."""
+
+    def __call__(self, kind: str, *subject_ids: int, in_seconds: float = 0) -> Awaitable[None]:
+        """Makes sure that a job of this kind waits for each subject."""
+        ...
+
+
+async def tick(services: Services, wake: Wake) -> None:
+    """Asks for what the time of day makes due in any store."""
+    now = services.clock()
+    await wake(Kind.OCCASIONS, 0)
+    async with services.database.transaction() as connection:
+        zones = await queries.time_zones(connection)
+        due = await queries.stores_to_reconcile(connection, _days(zones, now))
+    await wake(Kind.RECONCILE, *due)
+    # The waiting job is the memory of when it was done last.
+    await wake(Kind.HOUSEKEEPING, 0, in_seconds=DAY_SECONDS)
+
+
+async def sweep(services: Services, wake: Wake) -> None:
+    """Asks for what a lost wake-up, a retry date or a paused store left behind."""
+    now = services.clock()
+    async with services.database.transaction() as connection:
+        to_drain = await deliveries.stores_with_waiting(connection, now)
+        to_push = await queries.stores_to_push(connection, now)
+    await wake(Kind.DRAIN, *to_drain)
+    await wake(Kind.PUSH, *to_push)
+
+
+async def clear_away(services: Services, manager: PatientJobManager) -> None:
+    """Removes ended jobs and handled deliveries of more than 30 days ago."""
+    await manager.delete_old_jobs(
+        nb_hours=KEPT_DAYS * 24, include_failed=True, include_cancelled=True, include_aborted=True
+    )
+    before = services.clock() - timedelta(days=KEPT_DAYS)
+    while True:
+        async with services.database.transaction() as connection:
+            removed = await deliveries.remove_handled(connection, before, _AT_ONCE)
+        if removed < _AT_ONCE:
+            return
+
+
+def _days(zones: list[str], now: datetime) -> dict[str, date]:
+    found: dict[str, date] = {}
+    for name in zones:
+        try:
+            found[name] = local_today(now, name)
+        except InvalidInputError:
+            logger.error("A store has the unknown time zone %r: it is not reconciled.", name)
+    return found
