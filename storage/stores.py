@@ -73,6 +73,15 @@ async def set_status(connection: Connection, store_id: int, status: str, reason:
     )
 
 
+async def end(connection: Connection, store_id: int, reason: str) -> None:
+    """The app was uninstalled: credentials go, records stay until the platform asks for their erasure."""
+    await connection.execute(
+        """UPDATE stores SET status = 'uninstalled', status_reason = %s, credentials = NULL, earning_from = NULL
+           WHERE id = %s""",
+        (reason, store_id),
+    )
+
+
 async def keep_secrets(
     connection: Connection,
     box: SecretBox,

@@ -1,0 +1,126 @@
+"""How far the reading of a store's history has come: runs, their windows, and cursors written with the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from storage.database import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRow:
+    """A window of a run that is not finished: the connector's `spec` and the last stored `cursor`."""
+
+    id: int
+    noun: str
+    spec: Mapping[str, object]
+    cursor: Mapping[str, object] | None
+
+
+async def open_run(connection: Connection, store_id: int) -> int | None:
+    """The store's history run that was begun and not finished."""
+    cursor = await connection.execute(
+        """SELECT id FROM import_runs WHERE store_id = %s AND kind = 'history' AND state = 'running'
+           ORDER BY id DESC LIMIT 1""",
+        (store_id,),
+    )
+    found = await cursor.fetchone()
+    return None if found is None else found["id"]
+
+
+async def last_started(connection: Connection, store_id: int) -> datetime | None:
+    """When the last finished reading of the store's history began."""
+    cursor = await connection.execute(
+        "SELECT max(started_at) AS at FROM import_runs WHERE store_id = %s AND kind = 'history' AND state = 'done'",
+        (store_id,),
+    )
+    found = await cursor.fetchone()
+    return found["at"] if found else None
+
+
+async def begin(
+    connection: Connection,
+    program_id: int,
+    store_id: int,
+    windows: Sequence[tuple[str, Mapping[str, object]]],
+    *,
+    since: datetime | None,
+    now: datetime,
+) -> int:
+    """Starts a run over these windows (noun, spec); its id."""
+    cursor = await connection.execute(
+        """INSERT INTO import_runs (program_id, store_id, kind, state, since, preview, counts, started_at)
+           VALUES (%s, %s, 'history', 'running', %s, '{}', '{}', %s) RETURNING id""",
+        (program_id, store_id, since, now),
+    )
+    found = await cursor.fetchone()
+    assert found is not None
+    run_id: int = found["id"]
+    async with connection.cursor() as many:
+        await many.executemany(
+            """INSERT INTO import_windows (store_id, run_id, noun, position, spec, records)
+               VALUES (%s, %s, %s, %s, %s, 0)""",
+            [
+                (store_id, run_id, noun, position, Jsonb(dict(spec)))
+                for position, (noun, spec) in enumerate(windows)
+            ],
+        )
+    return run_id
+
+
+async def unfinished(connection: Connection, store_id: int, run_id: int, noun: str) -> list[WindowRow]:
+    """The noun's windows that are still to be read, in order."""
+    cursor = await connection.execute(
+        """SELECT id, noun, spec, cursor FROM import_windows
+           WHERE store_id = %s AND run_id = %s AND noun = %s AND done_at IS NULL ORDER BY position""",
+        (store_id, run_id, noun),
+    )
+    return [WindowRow(**row) for row in await cursor.fetchall()]
+
+
+async def advance(
+    connection: Connection,
+    store_id: int,
+    steps: Sequence[tuple[int, Mapping[str, object] | None, int]],
+    now: datetime,
+) -> None:
+    """Moves windows on, in the transaction that stores their rows: (window id, cursor or None when done, records)."""
+    for window_id, cursor, records in steps:
+        await connection.execute(
+            """UPDATE import_windows SET cursor = coalesce(%s, cursor), records = records + %s, done_at = %s
+               WHERE store_id = %s AND id = %s AND done_at IS NULL""",
+            (
+                None if cursor is None else Jsonb(dict(cursor)),
+                records,
+                now if cursor is None else None,
+                store_id,
+                window_id,
+            ),
+        )
+
+
+async def finish(connection: Connection, store_id: int, run_id: int, now: datetime) -> dict[str, Any]:
+    """Marks the run and the store as synced; records read, by noun."""
+    cursor = await connection.execute(
+        """UPDATE import_runs SET state = 'done', finished_at = %(now)s, error = NULL, counts = (
+               SELECT coalesce(jsonb_object_agg(noun, records), '{}') FROM (
+                   SELECT noun, sum(records) AS records FROM import_windows
+                   WHERE store_id = %(store)s AND run_id = %(run)s GROUP BY noun) AS sums)
+           WHERE store_id = %(store)s AND id = %(run)s RETURNING counts""",
+        {"store": store_id, "run": run_id, "now": now},
+    )
+    found = await cursor.fetchone()
+    await connection.execute("UPDATE stores SET synced_at = %s WHERE id = %s", (now, store_id))
+    return dict(found["counts"]) if found else {}
+
+
+async def note_error(connection: Connection, store_id: int, run_id: int, error: str) -> None:
+    """Keeps why the run stopped; it goes on from its cursors when it is run again."""
+    await connection.execute(
+        "UPDATE import_runs SET error = %s WHERE store_id = %s AND id = %s", (error, store_id, run_id)
+    )

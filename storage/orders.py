@@ -1,0 +1,108 @@
+"""Orders and refunds, merged a staged chunk at a time.
+
+A later version of an order wins. Where versions are equal or the platform gives none, the rules are monotone, so that
+any order of arrival ends alike: amounts take the maximum, the status its highest rank, codes are united. That an order
+was paid is never forgotten, whatever version told it first.
+"""
+
+from __future__ import annotations
+
+from storage.database import Connection
+
+_NEWER = "coalesce(excluded.source_updated_at > o.source_updated_at, false)"
+_OLDER = "coalesce(excluded.source_updated_at < o.source_updated_at, false)"
+_RANK = "array_position(ARRAY['pending', 'paid', 'refunded', 'cancelled']::text[], {}::text)"
+_EXCLUDED_RANKS = f"{_RANK.format('excluded.status')} >= {_RANK.format('o.status')}"
+
+_ORDER_COLUMNS = (
+    "store_customer_id status status_given currency subtotal_minor tax_minor shipping_minor discount_minor "
+    "total_minor placed_at paid_at cancelled_at is_test codes source_updated_at"
+).split()
+_AMOUNTS = ("subtotal_minor", "tax_minor", "shipping_minor", "discount_minor", "total_minor")
+_WHEN_EQUAL = {
+    "store_customer_id": "coalesce(o.store_customer_id, excluded.store_customer_id)",
+    "status": f"CASE WHEN {_EXCLUDED_RANKS} THEN excluded.status ELSE o.status END",
+    "status_given": f"CASE WHEN {_EXCLUDED_RANKS} THEN excluded.status_given ELSE o.status_given END",
+    "currency": "o.currency",
+    "placed_at": "least(o.placed_at, excluded.placed_at)",
+    "cancelled_at": "least(o.cancelled_at, excluded.cancelled_at)",
+    "is_test": "o.is_test OR excluded.is_test",
+    "codes": """CASE WHEN o.codes @> excluded.codes THEN o.codes
+        ELSE (SELECT array_agg(DISTINCT code ORDER BY code) FROM unnest(o.codes || excluded.codes) AS code) END""",
+    "source_updated_at": "coalesce(o.source_updated_at, excluded.source_updated_at)",
+    **{name: f"greatest(o.{name}, excluded.{name})" for name in _AMOUNTS},
+}
+
+
+def _merged(column: str) -> str:
+    if column == "paid_at":
+        return "paid_at = least(o.paid_at, excluded.paid_at)"
+    newer = f"excluded.{column}"
+    if column == "store_customer_id":
+        newer = "coalesce(excluded.store_customer_id, o.store_customer_id)"
+    return (
+        f"{column} = CASE WHEN {_NEWER} THEN {newer} WHEN {_OLDER} THEN o.{column} "
+        f"ELSE {_WHEN_EQUAL[column]} END"
+    )
+
+
+_MERGE_ORDERS = f"""
+INSERT INTO orders AS o (program_id, store_id, external_id, {", ".join(_ORDER_COLUMNS)})
+SELECT %(program)s, %(store)s, i.external_id, sc.id, {", ".join(f"i.{name}" for name in _ORDER_COLUMNS[1:])}
+FROM incoming_orders i
+LEFT JOIN store_customers sc ON sc.store_id = %(store)s AND sc.external_id = i.person
+ON CONFLICT (store_id, external_id) DO UPDATE SET {", ".join(_merged(name) for name in _ORDER_COLUMNS)}
+WHERE ({", ".join(f"o.{name}" for name in _ORDER_COLUMNS)})
+    IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _ORDER_COLUMNS)})
+    AND (NOT {_OLDER} OR least(o.paid_at, excluded.paid_at) IS DISTINCT FROM o.paid_at)
+"""
+
+# A refund is made once; only how it stands changes, and only upwards: one that failed after all gives the sale back.
+_REFUND_RANK = "array_position(ARRAY['pending', 'succeeded', 'failed']::text[], {}::text)"
+_MERGE_REFUNDS = f"""
+INSERT INTO refunds AS r (store_id, order_external_id, external_id, total_minor, subtotal_minor, status, refunded_at)
+SELECT %(store)s, order_external_id, external_id, total_minor, subtotal_minor, status, refunded_at
+FROM (SELECT DISTINCT ON (order_external_id, external_id) * FROM incoming_refunds i
+      ORDER BY order_external_id, external_id, {_REFUND_RANK.format("status")} DESC, total_minor DESC) AS latest
+ON CONFLICT (store_id, order_external_id, external_id) DO UPDATE SET
+    status = CASE WHEN {_REFUND_RANK.format("excluded.status")} > {_REFUND_RANK.format("r.status")}
+        THEN excluded.status ELSE r.status END,
+    total_minor = greatest(r.total_minor, excluded.total_minor),
+    subtotal_minor = greatest(r.subtotal_minor, excluded.subtotal_minor),
+    refunded_at = least(r.refunded_at, excluded.refunded_at)
+WHERE (r.status, r.total_minor, r.subtotal_minor, r.refunded_at)
+    IS DISTINCT FROM (excluded.status, excluded.total_minor, excluded.subtotal_minor, excluded.refunded_at)
+"""
+
+
+async def merge_orders(connection: Connection, *, program_id: int, store_id: int) -> int:
+    """Merges `incoming_orders` (one row per order) into what is known; how many changed."""
+    cursor = await connection.execute(_MERGE_ORDERS, {"program": program_id, "store": store_id})
+    return cursor.rowcount
+
+
+async def merge_refunds(connection: Connection, *, store_id: int) -> int:
+    """Merges `incoming_refunds`; a refund without its order waits for it here. How many changed."""
+    cursor = await connection.execute(_MERGE_REFUNDS, {"store": store_id})
+    return cursor.rowcount
+
+
+async def mark_deleted(
+    connection: Connection, store_id: int, external_ids: list[str], deleted_at: list[object]
+) -> None:
+    """Orders that the store removed count as cancelled, until a later version says otherwise."""
+    await connection.execute(
+        """UPDATE orders o SET status = 'cancelled', cancelled_at = coalesce(o.cancelled_at, d.at)
+           FROM unnest(%s::text[], %s::timestamptz[]) AS d (external_id, at)
+           WHERE o.store_id = %s AND o.external_id = d.external_id AND o.status <> 'cancelled'""",
+        (external_ids, deleted_at, store_id),
+    )
+
+
+async def ids_of(connection: Connection, store_id: int, external_ids: list[str]) -> list[int]:
+    """Our ids of those of these orders that are here."""
+    cursor = await connection.execute(
+        "SELECT id FROM orders WHERE store_id = %s AND external_id = ANY(%s) ORDER BY id",
+        (store_id, external_ids),
+    )
+    return [row["id"] for row in await cursor.fetchall()]

@@ -1,0 +1,198 @@
+"""Store customers and the members behind them, a staged chunk at a time.
+
+`incoming_people` holds full records and, for orders that come before their customer (or without any), stubs: only an
+external id and an e-mail. A guest's external id is made from their e-mail, so that everybody who orders has a row.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from storage.database import Connection
+
+_ADD_NEW = """
+WITH found AS (
+    SELECT p.*, m.id AS by_email
+    FROM incoming_people p
+    LEFT JOIN store_customers sc ON sc.store_id = %(store)s AND sc.external_id = p.external_id
+    LEFT JOIN members m ON m.program_id = %(program)s AND m.match_store_id = %(scope)s AND m.email = p.email
+    WHERE sc.id IS NULL
+), fresh AS (
+    SELECT who, nextval(pg_get_serial_sequence('members', 'id')) AS id
+    FROM (SELECT DISTINCT coalesce('@' || email, external_id) AS who FROM found WHERE by_email IS NULL
+          ORDER BY 1) AS strangers
+), made AS (
+    INSERT INTO members (id, program_id, match_store_id, email, name, has_account, home_store_id, joined_on,
+        joined_md, joined_set_by, birthday_md, birthday_year, birthday_set_by, birthday_set_at, dates_changed_at,
+        balance, created_at)
+    SELECT f.id, %(program)s, %(scope)s, min(p.email), min(p.name), bool_or(p.has_account), %(store)s,
+        min(p.joined_on) FILTER (WHERE p.has_account),
+        (array_agg(p.joined_md ORDER BY p.joined_on) FILTER (WHERE p.has_account))[1],
+        CASE WHEN bool_or(p.has_account) THEN 'store' END,
+        (array_agg(p.birthday_md ORDER BY p.external_id) FILTER (WHERE p.birthday_md IS NOT NULL))[1],
+        (array_agg(p.birthday_year ORDER BY p.external_id) FILTER (WHERE p.birthday_md IS NOT NULL))[1],
+        CASE WHEN max(p.birthday_md) IS NOT NULL THEN 'store' END,
+        CASE WHEN max(p.birthday_md) IS NOT NULL THEN %(now)s::timestamptz END,
+        CASE WHEN bool_or(p.has_account) OR max(p.birthday_md) IS NOT NULL THEN %(now)s::timestamptz END,
+        0, %(now)s
+    FROM fresh f JOIN found p ON p.by_email IS NULL AND coalesce('@' || p.email, p.external_id) = f.who
+    GROUP BY f.id
+)
+INSERT INTO store_customers (program_id, store_id, member_id, external_id, has_account, email_given, email, name,
+    locale, accepts_marketing, joined_at, source_updated_at, metadata)
+SELECT %(program)s, %(store)s, coalesce(p.by_email, f.id), p.external_id, p.has_account, p.email_given, p.email,
+    p.name, p.locale, p.accepts_marketing, p.joined_at, p.source_updated_at, p.metadata
+FROM found p LEFT JOIN fresh f ON p.by_email IS NULL AND f.who = coalesce('@' || p.email, p.external_id)
+ORDER BY p.external_id
+"""
+
+# A later version wins; where the platform gives none, the later arrival. The earliest joining time is kept.
+_UPDATE_KNOWN = """
+UPDATE store_customers sc
+SET has_account = p.has_account, email_given = coalesce(p.email_given, sc.email_given),
+    email = coalesce(p.email, sc.email), name = coalesce(p.name, sc.name), locale = coalesce(p.locale, sc.locale),
+    accepts_marketing = coalesce(p.accepts_marketing, sc.accepts_marketing),
+    joined_at = least(sc.joined_at, p.joined_at), source_updated_at = p.source_updated_at, metadata = p.metadata,
+    deleted_at = NULL
+FROM incoming_people p
+WHERE sc.store_id = %(store)s AND sc.external_id = p.external_id AND p.is_full
+    AND (sc.source_updated_at IS NULL OR p.source_updated_at IS NULL
+         OR p.source_updated_at >= sc.source_updated_at)
+    AND (sc.has_account, sc.email_given, sc.email, sc.name, sc.locale, sc.accepts_marketing, sc.joined_at,
+         sc.source_updated_at, sc.metadata, sc.deleted_at)
+        IS DISTINCT FROM
+        (p.has_account, coalesce(p.email_given, sc.email_given), coalesce(p.email, sc.email),
+         coalesce(p.name, sc.name), coalesce(p.locale, sc.locale),
+         coalesce(p.accepts_marketing, sc.accepts_marketing), least(sc.joined_at, p.joined_at),
+         p.source_updated_at, p.metadata, NULL::timestamptz)
+"""
+
+# What the merchant set by hand or by a file stays; otherwise the store's word is kept up to date.
+_UPDATE_MEMBERS = """
+WITH told AS (
+    SELECT coalesce(m.merged_into, m.id) AS id, bool_or(p.has_account) AS has_account, min(p.name) AS name,
+        min(p.joined_on) FILTER (WHERE p.has_account) AS joined_on,
+        (array_agg(p.joined_md ORDER BY p.joined_on) FILTER (WHERE p.has_account))[1] AS joined_md,
+        (array_agg(p.birthday_md ORDER BY p.external_id) FILTER (WHERE p.birthday_md IS NOT NULL))[1] AS birthday_md,
+        (array_agg(p.birthday_year ORDER BY p.external_id)
+            FILTER (WHERE p.birthday_md IS NOT NULL))[1] AS birthday_year
+    FROM incoming_people p
+    JOIN store_customers sc ON sc.store_id = %(store)s AND sc.external_id = p.external_id
+        AND (p.source_updated_at IS NULL OR sc.source_updated_at = p.source_updated_at)
+    JOIN members m ON m.id = sc.member_id
+    WHERE p.is_full
+    GROUP BY 1
+), wanted AS (
+    SELECT t.id, m.has_account OR t.has_account AS has_account, coalesce(m.name, t.name) AS name, j.earlier,
+        CASE WHEN j.earlier THEN t.joined_on ELSE m.joined_on END AS joined_on,
+        CASE WHEN j.earlier THEN t.joined_md ELSE m.joined_md END AS joined_md,
+        b.other, CASE WHEN b.other THEN t.birthday_md ELSE m.birthday_md END AS birthday_md,
+        CASE WHEN b.other THEN t.birthday_year ELSE m.birthday_year END AS birthday_year
+    FROM told t JOIN members m ON m.id = t.id
+    CROSS JOIN LATERAL (SELECT coalesce(t.joined_on < m.joined_on, t.joined_on IS NOT NULL)
+        AND coalesce(m.joined_set_by, 'store') = 'store' AS earlier) j
+    CROSS JOIN LATERAL (SELECT t.birthday_md IS NOT NULL AND coalesce(m.birthday_set_by, 'store') = 'store'
+        AND (t.birthday_md, t.birthday_year) IS DISTINCT FROM (m.birthday_md, m.birthday_year) AS other) b
+)
+UPDATE members m
+SET has_account = w.has_account, name = w.name, joined_on = w.joined_on, joined_md = w.joined_md,
+    joined_set_by = CASE WHEN w.earlier THEN 'store' ELSE m.joined_set_by END,
+    birthday_md = w.birthday_md, birthday_year = w.birthday_year,
+    birthday_set_by = CASE WHEN w.other THEN 'store' ELSE m.birthday_set_by END,
+    birthday_set_at = CASE WHEN w.other THEN %(now)s ELSE m.birthday_set_at END,
+    dates_changed_at = CASE WHEN w.earlier OR w.other THEN %(now)s ELSE m.dates_changed_at END
+FROM wanted w
+WHERE m.id = w.id AND (w.earlier OR w.other OR (m.has_account, m.name) IS DISTINCT FROM (w.has_account, w.name))
+"""
+
+_OTHER_EMAIL = """
+SELECT DISTINCT coalesce(m.merged_into, m.id) AS member_id, sc.email, coalesce(o.merged_into, o.id) AS owner_id
+FROM incoming_people p
+JOIN store_customers sc ON sc.store_id = %(store)s AND sc.external_id = p.external_id
+JOIN members m ON m.id = sc.member_id
+JOIN members root ON root.id = coalesce(m.merged_into, m.id)
+LEFT JOIN members o ON o.program_id = %(program)s AND o.match_store_id = %(scope)s AND o.email = sc.email
+WHERE p.is_full AND sc.email IS NOT NULL AND root.email IS DISTINCT FROM sc.email
+    AND coalesce(o.merged_into, o.id) IS DISTINCT FROM root.id
+ORDER BY member_id, sc.email
+"""
+
+
+async def merge_people(
+    connection: Connection, *, program_id: int, store_id: int, scope: int, now: datetime
+) -> None:
+    """Brings store customers and members up to date with `incoming_people`.
+
+    `scope` is the store within which e-mails are matched, or 0 for the whole program.
+    """
+    values = {"program": program_id, "store": store_id, "scope": scope, "now": now}
+    await connection.execute(_ADD_NEW, values)
+    await connection.execute(_UPDATE_KNOWN, values)
+    await connection.execute(_UPDATE_MEMBERS, values)
+    cursor = await connection.execute(_OTHER_EMAIL, values)
+    for row in await cursor.fetchall():
+        await _settle_email(connection, row, values)
+
+
+async def add_stubs(
+    connection: Connection, *, program_id: int, store_id: int, scope: int, now: datetime
+) -> None:
+    """As `merge_people`, for chunks that hold only stubs: nothing known changes."""
+    values = {"program": program_id, "store": store_id, "scope": scope, "now": now}
+    await connection.execute(_ADD_NEW, values)
+
+
+async def mark_deleted(connection: Connection, store_id: int, external_ids: list[str], now: datetime) -> None:
+    """Notes that the store removed these customers; members and points stay."""
+    await connection.execute(
+        """UPDATE store_customers SET deleted_at = %s
+           WHERE store_id = %s AND external_id = ANY(%s) AND deleted_at IS NULL""",
+        (now, store_id, external_ids),
+    )
+
+
+async def _settle_email(connection: Connection, row: dict[str, Any], values: dict[str, Any]) -> None:
+    """A customer's e-mail is not their member's: the member takes it over, or two members turn out to be one."""
+    if row["owner_id"] is not None:
+        await merge_members(connection, values["program"], row["member_id"], row["owner_id"])
+        return
+    # A member known by one customer follows that customer's e-mail; one with several keeps the first.
+    await connection.execute(
+        """UPDATE members m SET email = %(email)s
+           WHERE m.id = %(member)s AND (m.email IS NULL OR 1 = (
+               SELECT count(*) FROM store_customers sc JOIN members of ON of.id = sc.member_id
+               WHERE coalesce(of.merged_into, of.id) = m.id))""",
+        {"email": row["email"], "member": row["member_id"]},
+    )
+
+
+async def merge_members(connection: Connection, program_id: int, one: int, other: int) -> int:
+    """Makes two members one; the one with an account, else the older, stays. The id of the one that stays.
+
+    Ledger entries, grants and store customers keep pointing at the member they were made for, and each member's balance
+    stays the sum of their own entries: a merge is only `merged_into`, and can be taken apart.
+    """
+    cursor = await connection.execute(
+        """SELECT id FROM members WHERE program_id = %s AND id = ANY(%s) AND merged_into IS NULL
+           ORDER BY has_account DESC, id FOR UPDATE""",
+        (program_id, [one, other]),
+    )
+    found = [row["id"] for row in await cursor.fetchall()]
+    if len(found) < 2:  # merged by an earlier row of the same chunk
+        return found[0] if found else one
+    stays, goes = found
+    await connection.execute(
+        "UPDATE members SET merged_into = %(stays)s WHERE program_id = %(program)s AND %(goes)s IN (id, merged_into)",
+        {"stays": stays, "goes": goes, "program": program_id},
+    )
+    await connection.execute(
+        """UPDATE members s SET has_account = s.has_account OR g.has_account, name = coalesce(s.name, g.name),
+               joined_on = least(s.joined_on, g.joined_on), joined_md = CASE
+                   WHEN s.joined_on <= g.joined_on OR g.joined_on IS NULL THEN s.joined_md ELSE g.joined_md END,
+               birthday_md = coalesce(s.birthday_md, g.birthday_md),
+               birthday_year = CASE WHEN s.birthday_md IS NULL THEN g.birthday_year ELSE s.birthday_year END
+           FROM members g WHERE s.id = %s AND g.id = %s""",
+        (stays, goes),
+    )
+    return int(stays)

@@ -1,0 +1,216 @@
+"""Applies a chunk of changes to what we know and to the ledger, in the caller's transaction.
+
+The one way in: webhooks, history pages and reconciling all come through here. What a change awards depends on facts
+alone (when it was paid, when the merchant switched earning on), not on how or in what order it was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from connectors.base import Capability
+from rewards.changes import Change
+from rewards.records import Order
+from storage import coupons, grants, ledger, orders, people, privacy, staging, stores
+from storage.database import Connection
+from storage.ledger import Written
+from storage.stores import StoreRow
+from sync import staged
+from sync.staged import Sorted
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What one chunk did."""
+
+    customers: int = 0
+    orders: int = 0
+    coupons: int = 0
+    entries: int = 0
+    points: int = 0
+    redeemed: int = 0
+
+
+async def apply_changes(
+    connection: Connection,
+    store: StoreRow,
+    changes: Sequence[Change],
+    *,
+    now: datetime,
+    capabilities: frozenset[Capability],
+) -> Applied:
+    """Merges what the changes tell, awards and takes back points, settles redemptions; all or nothing.
+
+    Applying a chunk again, or chunks in another order, ends in the same awards, take-backs and balances.
+    """
+    told = staged.sort(changes)
+    await ledger.lock_program(connection, store.program_id)
+    await staging.prepare(connection)
+    program = await _program(connection, store)
+    await _merge_people(connection, store, told, program, now)
+    touched = await _merge_orders(connection, store, told)
+    await _merge_coupons(connection, store, told, now)
+    written, redeemed = Written(), 0
+    if told.customers and program["earning_from"] is not None and program["sign_up"] is not None:
+        written += await _award_sign_ups(connection, store, told, program, now)
+    if touched is not None:
+        written += await _settle_orders(connection, store, touched, program, now)
+        if told.orders_deleted or any(order.codes for order in told.orders):
+            ids = await orders.ids_of(connection, store.id, touched.all)
+            redeemed = await grants.settle_redemptions(
+                connection,
+                store.id,
+                ids,
+                returns_on_cancel=Capability.CODE_RETURNS_ON_CANCEL in capabilities,
+                now=now,
+            )
+    await _end(connection, store, told, now)
+    return Applied(
+        customers=len(told.customers),
+        orders=len(told.orders),
+        coupons=len(told.coupons),
+        entries=written.entries,
+        points=written.points,
+        redeemed=redeemed,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Touched:
+    """External ids of orders: all that were told of, and those that may lower an award."""
+
+    all: list[str]
+    lowered: list[str]
+
+
+async def _program(connection: Connection, store: StoreRow) -> dict[str, Any]:
+    """What decides about awards now: read under the lock, since the merchant may just have switched it."""
+    cursor = await connection.execute(
+        """SELECT p.match_across_stores, p.is_on,
+               CASE WHEN p.is_on AND s.status <> 'uninstalled' THEN s.earning_from END AS earning_from,
+               (SELECT w.id FROM ways_to_earn w WHERE w.program_id = p.id AND w.kind = 'sign_up'
+                   AND w.is_enabled AND w.superseded_at IS NULL) AS sign_up,
+               (SELECT w.id FROM ways_to_earn w WHERE w.program_id = p.id AND w.kind = 'place_order'
+                   AND w.is_enabled AND w.superseded_at IS NULL) AS place_order
+           FROM programs p JOIN stores s ON s.program_id = p.id WHERE p.id = %s AND s.id = %s""",
+        (store.program_id, store.id),
+    )
+    found = await cursor.fetchone()
+    assert found is not None
+    return found
+
+
+async def _merge_people(
+    connection: Connection, store: StoreRow, told: Sorted, program: dict[str, Any], now: datetime
+) -> None:
+    customers = staged.latest_customers(told.customers)
+    rows = staged.people_rows(customers, told.orders, ZoneInfo(store.time_zone))
+    if rows:
+        await staging.fill(connection, "incoming_people", rows)
+        merge = people.merge_people if customers else people.add_stubs
+        await merge(
+            connection,
+            program_id=store.program_id,
+            store_id=store.id,
+            scope=0 if program["match_across_stores"] else store.id,
+            now=now,
+        )
+    if told.customers_deleted:
+        await people.mark_deleted(connection, store.id, told.customers_deleted, now)
+
+
+async def _merge_orders(connection: Connection, store: StoreRow, told: Sorted) -> _Touched | None:
+    """Merges orders and refunds; None when there were none."""
+    refunds = told.refunds + [(o.external_id, refund) for o in told.orders for refund in o.refunds]
+    for layer in staged.order_layers(told.orders) if told.orders else ():
+        await staging.fill(connection, "incoming_orders", map(staged.order_row, layer.values()))
+        await orders.merge_orders(connection, program_id=store.program_id, store_id=store.id)
+        if len(layer) < len(told.orders):
+            await connection.execute("TRUNCATE incoming_orders")
+    if refunds:
+        rows = (staged.refund_row(external_id, refund) for external_id, refund in refunds)
+        await staging.fill(connection, "incoming_refunds", rows)
+        await orders.merge_refunds(connection, store_id=store.id)
+    if told.orders_deleted:
+        ids = list(told.orders_deleted)
+        await orders.mark_deleted(connection, store.id, ids, [told.orders_deleted[i] for i in ids])
+    if not (told.orders or refunds or told.orders_deleted):
+        return None
+    lowered = {external_id for external_id, _ in refunds} | told.orders_deleted.keys()
+    lowered.update(order.external_id for order in told.orders if _may_lower(order))
+    return _Touched(sorted({o.external_id for o in told.orders} | lowered), sorted(lowered))
+
+
+def _may_lower(order: Order) -> bool:
+    return order.status in ("cancelled", "refunded")
+
+
+async def _merge_coupons(connection: Connection, store: StoreRow, told: Sorted, now: datetime) -> None:
+    if told.coupons:
+        rows = map(staged.coupon_row, staged.latest_coupons(told.coupons).values())
+        await staging.fill(connection, "incoming_coupons", rows)
+        await coupons.merge_coupons(connection, program_id=store.program_id, store_id=store.id, now=now)
+    if told.coupons_deleted:
+        await coupons.mark_deleted(connection, store.id, told.coupons_deleted, now)
+
+
+async def _award_sign_ups(
+    connection: Connection, store: StoreRow, told: Sorted, program: dict[str, Any], now: datetime
+) -> Written:
+    """Awards the sign-ups among the customers told of; only new ones are looked at."""
+    earning_from = program["earning_from"]
+    if not any(c.joined_at is not None and c.joined_at >= earning_from for c in told.customers):
+        return Written()
+    cursor = await connection.execute(
+        """SELECT DISTINCT coalesce(m.merged_into, m.id) AS id FROM store_customers sc
+           JOIN members m ON m.id = sc.member_id
+           WHERE sc.store_id = %s AND sc.external_id = ANY(%s) AND sc.has_account""",
+        (store.id, [customer.external_id for customer in told.customers]),
+    )
+    members = [row["id"] for row in await cursor.fetchall()]
+    values = ledger.values_for(
+        program_id=store.program_id,
+        store_id=store.id,
+        now=now,
+        actor="webhook",
+        way_id=program["sign_up"],
+        members=members,
+        earning_from=earning_from,
+    )
+    return await ledger.award_sign_ups(connection, values, is_run=False)
+
+
+async def _settle_orders(
+    connection: Connection, store: StoreRow, touched: _Touched, program: dict[str, Any], now: datetime
+) -> Written:
+    """Awards what may be awarded now, then brings awards down (or up again) to what the orders' state leaves."""
+    written = Written()
+    values = ledger.values_for(
+        program_id=store.program_id,
+        store_id=store.id,
+        now=now,
+        actor="webhook",
+        way_id=program["place_order"],
+        earning_from=program["earning_from"],
+    )
+    awards = program["earning_from"] is not None
+    if awards and program["place_order"] is not None:
+        values["orders"] = await orders.ids_of(connection, store.id, touched.all)
+        written += await ledger.award_orders(connection, values, is_run=False)
+    # Any order may be told of again after it was lowered (revived): once something earns, all are settled.
+    lowered = touched.all if awards else touched.lowered
+    if lowered:
+        values["orders"] = await orders.ids_of(connection, store.id, lowered)
+        written += await ledger.take_back(connection, values)
+    return written
+
+
+async def _end(connection: Connection, store: StoreRow, told: Sorted, now: datetime) -> None:
+    for request in told.privacy:
+        await privacy.handle(connection, store, request, now)
+    if told.uninstalled:
+        await stores.end(connection, store.id, "The app was taken out of the store.")

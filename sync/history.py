@@ -1,0 +1,238 @@
+"""Reads a store's customers, coupons and orders from before we came, and again what changed since.
+
+Windows are read at the same time; one writer commits what they bring in batches, together with their cursors, so that a
+run stopped anywhere goes on where it was. It records facts through `sync.apply`, as webhooks do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from connectors.base import Capability, Noun, Page, Store, Window
+from rewards.changes import Change
+from rewards.errors import AccessRevokedError, PlatformError, RetryLaterError
+from storage import audit, imports, stores
+from storage.database import Connection
+from storage.imports import WindowRow
+from storage.stores import StoreRow
+from sync.apply import apply_changes
+from sync.services import Services
+
+BATCH = 2_000  # changes per transaction, about
+BACKLOG = 6_000  # changes read and not yet written, at most
+FLUSH_SECONDS = 2.0  # a slow shop's pages wait no longer than this for company
+AT_ONCE = 8  # windows read at the same time
+OVERLAP = timedelta(hours=1)  # read again before the last reading began: platforms' clocks and ours differ
+
+_NEEDS = {
+    Noun.CUSTOMERS: Capability.READ_CUSTOMERS,
+    Noun.COUPONS: Capability.READ_COUPONS,
+    Noun.ORDERS: Capability.READ_ORDERS,
+}
+
+Progress = Callable[[Noun, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What one reading brought: records read, by noun."""
+
+    run_id: int
+    counts: Mapping[str, int]
+
+
+async def run_import(
+    services: Services, store_id: int, *, is_full: bool = False, progress: Progress | None = None
+) -> ImportReport:
+    """Reads the store's history to its end, going on with a run that was stopped.
+
+    The first time everything, later what changed since (or everything with `is_full`). Raises PlatformError; when the
+    store's access is gone, the store is paused and says so.
+    """
+    async with services.database.transaction() as connection:
+        store = await stores.by_id(connection, store_id)
+        run_id = await imports.open_run(connection, store.id)
+    platform = services.open_store(store)
+    try:
+        if run_id is None:
+            run_id = await _plan(services, store, platform, is_full=is_full)
+        for noun in _nouns(services, store):
+            await _read_noun(services, store, platform, run_id, noun, progress)
+    except PlatformError as error:
+        await _note(services, store, run_id, error)
+        raise
+    async with services.database.transaction() as connection:
+        counts = await imports.finish(connection, store.id, run_id, services.clock())
+    return ImportReport(run_id, counts)
+
+
+def _nouns(services: Services, store: StoreRow) -> list[Noun]:
+    able = services.connector(store).capabilities
+    return [noun for noun in Noun if _NEEDS[noun] in able]
+
+
+async def _plan(services: Services, store: StoreRow, platform: Store, *, is_full: bool) -> int:
+    """Cuts the history into windows and stores them; the run's id."""
+    now = services.clock()
+    async with services.database.transaction() as connection:
+        started = None if is_full else await imports.last_started(connection, store.id)
+    since = None if started is None else started - OVERLAP
+    windows = [
+        (noun.value, window.spec)
+        for noun in _nouns(services, store)
+        for window in await platform.windows(noun, since)
+    ]
+    async with services.database.transaction() as connection:
+        return await imports.begin(connection, store.program_id, store.id, windows, since=since, now=now)
+
+
+async def _note(services: Services, store: StoreRow, run_id: int | None, error: PlatformError) -> None:
+    async with services.database.transaction() as connection:
+        if run_id is not None:
+            await imports.note_error(connection, store.id, run_id, str(error))
+        if isinstance(error, AccessRevokedError):
+            await pause(connection, store, str(error), services.clock())
+
+
+async def pause(connection: Connection, store: StoreRow, reason: str, now: datetime) -> None:
+    """Stops work on a store whose access is gone, and says why to the merchant."""
+    await stores.set_status(connection, store.id, "paused", reason)
+    await audit.record(
+        connection,
+        store.program_id,
+        "store.paused",
+        at=now,
+        actor="platform",
+        store_id=store.id,
+        detail={"reason": reason},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A page that was read and waits to be written."""
+
+    window_id: int
+    page: Page
+
+
+@dataclass
+class _Backlog:
+    """Pages between the readers and the writer, bounded by how many changes they hold."""
+
+    pages: list[_Read] = field(default_factory=list)
+    changes: int = 0
+    readers: int = 0
+    moved: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def put(self, read: _Read) -> None:
+        async with self.moved:
+            await self.moved.wait_for(lambda: self.changes < BACKLOG)
+            self.pages.append(read)
+            self.changes += len(read.page.changes)
+            self.moved.notify_all()
+
+    async def reader_ends(self) -> None:
+        async with self.moved:
+            self.readers -= 1
+            self.moved.notify_all()
+
+    async def take(self) -> list[_Read]:
+        """About a batch of pages, what came within `FLUSH_SECONDS`, or [] when all is read and taken."""
+        async with self.moved:
+            await self.moved.wait_for(lambda: self.pages or not self.readers)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await self.moved.wait_for(self._is_worth_a_commit)
+            taken: list[_Read] = []
+            changes = 0
+            while self.pages and changes < BATCH:
+                taken.append(self.pages.pop(0))
+                changes += len(taken[-1].page.changes)
+            self.changes -= changes
+            self.moved.notify_all()
+            return taken
+
+    def _is_worth_a_commit(self) -> bool:
+        """Pages without changes still carry cursors: a few hundred of them are worth a commit too."""
+        return self.changes >= BATCH or len(self.pages) >= BATCH // 10 or not self.readers
+
+
+async def _read_noun(
+    services: Services, store: StoreRow, platform: Store, run_id: int, noun: Noun, progress: Progress | None
+) -> None:
+    """Reads one noun's windows at the same time, writing as they come."""
+    async with services.database.transaction() as connection:
+        windows = await imports.unfinished(connection, store.id, run_id, noun.value)
+    if not windows:
+        return
+    slots = asyncio.Semaphore(AT_ONCE)
+    backlog = _Backlog(readers=len(windows))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for window in windows:
+                group.create_task(_read_window(platform, window, slots, backlog))
+            group.create_task(_write(services, store, backlog, noun, progress))
+    except BaseExceptionGroup as group_error:
+        raise _first(group_error) from group_error
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What stopped the reading; a refused access tells more than the retries that it caused."""
+    found = list(group.exceptions)
+    return next((error for error in found if isinstance(error, AccessRevokedError)), found[0])
+
+
+async def _read_window(
+    platform: Store, window: WindowRow, slots: asyncio.Semaphore, backlog: _Backlog
+) -> None:
+    async with slots:
+        previous = window.cursor
+        async for page in platform.read(Window(Noun(window.noun), window.spec), window.cursor):
+            if page.cursor is not None and page.cursor == previous:
+                raise RetryLaterError(
+                    "The platform gave the same page twice; reading stops and is tried later."
+                )
+            previous = page.cursor
+            await backlog.put(_Read(window.id, page))
+    if previous is not None:  # it ended without saying so
+        await backlog.put(_Read(window.id, Page((), None)))
+    await backlog.reader_ends()
+
+
+async def _write(
+    services: Services, store: StoreRow, backlog: _Backlog, noun: Noun, progress: Progress | None
+) -> None:
+    while taken := await backlog.take():
+        changes: list[Change] = [change for read in taken for change in read.page.changes]
+        await _commit(services, store, taken, changes)
+        if progress is not None:
+            progress(noun, len(changes))
+
+
+async def _commit(services: Services, store: StoreRow, taken: list[_Read], changes: list[Change]) -> None:
+    """Rows and cursors in one transaction: whatever happens, neither is there without the other."""
+    now = services.clock()
+    steps = _steps(taken)
+
+    async def work(connection: Connection) -> None:
+        await apply_changes(
+            connection, store, changes, now=now, capabilities=services.connector(store).capabilities
+        )
+        await imports.advance(connection, store.id, steps, now)
+
+    await services.database.retrying(work)
+
+
+def _steps(taken: list[_Read]) -> list[tuple[int, Mapping[str, object] | None, int]]:
+    """One step per window: its last cursor and how many records it brought."""
+    cursors: dict[int, Mapping[str, object] | None] = {}
+    records: dict[int, int] = {}
+    for read in taken:
+        cursors[read.window_id] = read.page.cursor
+        records[read.window_id] = records.get(read.window_id, 0) + len(read.page.changes)
+    return [(window_id, cursor, records[window_id]) for window_id, cursor in cursors.items()]

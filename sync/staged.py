@@ -1,0 +1,228 @@
+"""Sorts a chunk of changes by kind and turns records into rows for the staging tables.
+
+A chunk may tell of one record several times. Merging happens in SQL, one row per record at a time, so repeats go into
+layers that are merged one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+from psycopg.types.json import Jsonb
+
+from rewards.changes import (
+    Change,
+    CouponDeleted,
+    CouponSaved,
+    CustomerDeleted,
+    CustomerSaved,
+    OrderDeleted,
+    OrderSaved,
+    PrivacyRequested,
+    RefundSaved,
+    Uninstalled,
+)
+from rewards.records import Coupon, Customer, Order, Refund
+
+_NO_METADATA = Jsonb({})
+
+
+@dataclass(slots=True)
+class Sorted:
+    """The changes of one chunk by kind; `seen` counts how many told of something."""
+
+    customers: list[Customer] = field(default_factory=list)
+    customers_deleted: list[str] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+    orders_deleted: dict[str, datetime | None] = field(default_factory=dict)
+    refunds: list[tuple[str, Refund]] = field(default_factory=list)
+    coupons: list[Coupon] = field(default_factory=list)
+    coupons_deleted: list[str] = field(default_factory=list)
+    privacy: list[PrivacyRequested] = field(default_factory=list)
+    uninstalled: bool = False
+
+
+def sort(changes: Iterable[Change]) -> Sorted:
+    """The chunk by kind, in order of arrival within each."""
+    found = Sorted()
+    for change in changes:
+        kind = type(change)
+        if kind is OrderSaved:
+            found.orders.append(change.order)  # type: ignore[union-attr]
+        elif kind is CustomerSaved:
+            found.customers.append(change.customer)  # type: ignore[union-attr]
+        else:
+            _sort_rare(found, change)
+    return found
+
+
+def _sort_rare(found: Sorted, change: Change) -> None:
+    match change:
+        case RefundSaved(order_external_id, refund):
+            found.refunds.append((order_external_id, refund))
+        case CouponSaved(coupon):
+            found.coupons.append(coupon)
+        case CouponDeleted(external_id):
+            found.coupons_deleted.append(external_id)
+        case CustomerDeleted(external_id):
+            found.customers_deleted.append(external_id)
+        case OrderDeleted(external_id, deleted_at):
+            found.orders_deleted[external_id] = deleted_at
+        case PrivacyRequested():
+            found.privacy.append(change)
+        case Uninstalled():
+            found.uninstalled = True
+
+
+def order_layers(orders: Sequence[Order]) -> list[dict[str, Order]]:
+    """The orders by external id, repeats in later layers."""
+    layers: list[dict[str, Order]] = [{}]
+    for order in orders:
+        for layer in layers:
+            if order.external_id not in layer:
+                layer[order.external_id] = order
+                break
+        else:
+            layers.append({order.external_id: order})
+    return layers
+
+
+def latest_customers(customers: Sequence[Customer]) -> dict[str, Customer]:
+    """Each customer once, by the latest version; without versions, the last told."""
+    latest: dict[str, Customer] = {}
+    for customer in customers:
+        known = latest.get(customer.external_id)
+        if known is None or not _is_older(customer.source_updated_at, known.source_updated_at):
+            latest[customer.external_id] = customer
+    return latest
+
+
+def latest_coupons(coupons: Sequence[Coupon]) -> dict[str, Coupon]:
+    """Each coupon once, as `latest_customers`."""
+    latest: dict[str, Coupon] = {}
+    for coupon in coupons:
+        known = latest.get(coupon.external_id)
+        if known is None or not _is_older(coupon.source_updated_at, known.source_updated_at):
+            latest[coupon.external_id] = coupon
+    return latest
+
+
+def _is_older(one: datetime | None, other: datetime | None) -> bool:
+    return one is not None and other is not None and one < other
+
+
+def normalised(email: str | None) -> str | None:
+    """An e-mail as people are matched by it: without spaces around it, in lower case."""
+    return (email.strip().lower() or None) if email else None
+
+
+def person_of(order: Order) -> str | None:
+    """The external id of who ordered: their customer record, or one made from a guest's e-mail."""
+    if order.customer_external_id:
+        return order.customer_external_id
+    email = normalised(order.email)
+    return f"guest:{email}" if email else None
+
+
+def people_rows(
+    customers: dict[str, Customer], orders: Iterable[Order], zone: ZoneInfo
+) -> list[tuple[object, ...]]:
+    """Rows for `incoming_people`: the customers, and a stub for everybody else who ordered."""
+    rows = [_customer_row(customer, zone) for customer in customers.values()]
+    stubs: dict[str, str | None] = {}
+    for order in orders:
+        person = person_of(order)
+        if person is not None and person not in customers and not stubs.get(person):
+            stubs[person] = order.email
+    rows.extend(_stub_row(person, email) for person, email in stubs.items())
+    return rows
+
+
+def _customer_row(customer: Customer, zone: ZoneInfo) -> tuple[object, ...]:
+    joined_on: date | None = None
+    if customer.joined_at is not None:
+        joined_on = customer.joined_at.astimezone(zone).date()
+    birthday = customer.birthday
+    return (
+        customer.external_id,
+        True,
+        customer.has_account,
+        customer.email,
+        normalised(customer.email),
+        customer.name,
+        customer.locale,
+        customer.accepts_marketing,
+        customer.joined_at,
+        joined_on,
+        None if joined_on is None else joined_on.month * 100 + joined_on.day,
+        None if birthday is None else birthday.md,
+        None if birthday is None else birthday.year,
+        customer.source_updated_at,
+        Jsonb(dict(customer.metadata)) if customer.metadata else _NO_METADATA,
+    )
+
+
+def _stub_row(person: str, email: str | None) -> tuple[object, ...]:
+    nothing = (None,) * 8
+    return (person, False, False, email, normalised(email), *nothing, None, _NO_METADATA)
+
+
+def order_row(order: Order) -> tuple[object, ...]:
+    """A row for `incoming_orders`."""
+    return (
+        order.external_id,
+        person_of(order),
+        order.status,
+        order.status_given,
+        order.currency,
+        order.subtotal_minor,
+        order.tax_minor,
+        order.shipping_minor,
+        order.discount_minor,
+        order.total_minor,
+        order.placed_at,
+        order.paid_at,
+        order.cancelled_at,
+        order.is_test,
+        list(order.codes) if order.codes else "{}",
+        order.source_updated_at,
+    )
+
+
+def refund_row(order_external_id: str, refund: Refund) -> tuple[object, ...]:
+    """A row for `incoming_refunds`."""
+    return (
+        order_external_id,
+        refund.external_id,
+        refund.total_minor,
+        refund.subtotal_minor,
+        refund.status,
+        refund.refunded_at,
+    )
+
+
+def coupon_row(coupon: Coupon) -> tuple[object, ...]:
+    """A row for `incoming_coupons`."""
+    benefit = coupon.benefit
+    return (
+        coupon.external_id,
+        coupon.code,
+        coupon.title,
+        benefit.kind,
+        benefit.basis_points,
+        benefit.amount_minor,
+        benefit.currency,
+        benefit.minimum_minor,
+        coupon.is_active,
+        coupon.starts_at,
+        coupon.ends_at,
+        coupon.usage_limit,
+        coupon.used_count,
+        list(coupon.customer_external_ids) or "{}",
+        list(coupon.emails) or "{}",
+        coupon.parent_external_id,
+        coupon.source_updated_at,
+    )
