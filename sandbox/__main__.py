@@ -1,0 +1,75 @@
+"""`python -m sandbox PLATFORM`: one made-up shop on 127.0.0.1 until it is told to end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import inspect
+import json
+import signal
+
+from sandbox.server import Sandbox
+from sandbox.world import Seed, World
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    parser.add_argument("platform", help="a module of this package, e.g. woocommerce")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--customers", type=int, default=2_000)
+    parser.add_argument("--orders", type=int, default=10_000)
+    parser.add_argument("--port", type=int, default=0, help="0: any free one")
+    parser.add_argument("--no-limiter", action="store_true", help="the platform's rate limiter is off")
+    parser.add_argument("--prerender", action="store_true", help="answers once written are kept as text")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds that each answer takes")
+    return parser.parse_args()
+
+
+def sandbox_class(platform: str) -> type[Sandbox]:
+    """The stand-in in the module of that name. Raises ModuleNotFoundError or LookupError."""
+    if not platform.isidentifier():
+        raise LookupError(f"{platform} is no platform's name")
+    module = importlib.import_module(f"sandbox.{platform}")
+    for _, found in inspect.getmembers(module, inspect.isclass):
+        if issubclass(found, Sandbox) and found.__module__ == module.__name__:
+            return found
+    raise LookupError(f"sandbox/{platform}.py holds no stand-in")
+
+
+async def _serve(asked: argparse.Namespace, kind: type[Sandbox]) -> None:
+    world = World(
+        Seed(number=asked.seed, customers=asked.customers, orders=asked.orders),
+        base_is_total=getattr(kind, "base_is_total", False),
+    )
+    sandbox = kind(world)
+    sandbox.limiter_on = not asked.no_limiter
+    sandbox.faults.delay_seconds = asked.delay
+    if asked.prerender and hasattr(sandbox, "keep_rendered"):
+        sandbox.keep_rendered = True
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    await sandbox.start(asked.port)
+    try:
+        print(json.dumps({"url": sandbox.url, "connect": sandbox.connect_answers()}), flush=True)
+        await ended.wait()
+    finally:
+        await sandbox.stop()
+
+
+def main() -> None:
+    """Starts the stand-in and says on one line of JSON where it is and how to connect it."""
+    asked = _arguments()
+    try:
+        kind = sandbox_class(asked.platform)
+    except (ModuleNotFoundError, LookupError):
+        raise SystemExit(
+            f"There is no stand-in for {asked.platform!r}; look into sandbox/ for their names."
+        ) from None
+    asyncio.run(_serve(asked, kind))
+
+
+if __name__ == "__main__":
+    main()
