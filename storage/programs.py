@@ -1,0 +1,85 @@
+"""Programs and their ways to earn; a changed way is a new version, so that every entry can name its rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from rewards.earning import WayKind, WayToEarn
+from storage.database import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWay:
+    """A way to earn as it is now, and the id of its version."""
+
+    id: int
+    version: int
+    way: WayToEarn
+
+
+async def create(connection: Connection, name: str, currency: str, now: datetime) -> int:
+    """A new program without ways to earn; its id."""
+    cursor = await connection.execute(
+        """INSERT INTO programs (name, is_on, currency, leap_rule, match_across_stores, created_at)
+           VALUES (%s, true, %s, 'feb_28', false, %s) RETURNING id""",
+        (name, currency, now),
+    )
+    found = await cursor.fetchone()
+    assert found is not None
+    return int(found["id"])
+
+
+async def set_on(connection: Connection, program_id: int, is_on: bool) -> None:
+    """Switches the points program on or off: off, webhooks award nothing."""
+    await connection.execute("UPDATE programs SET is_on = %s WHERE id = %s", (is_on, program_id))
+
+
+async def earn_from(connection: Connection, store_id: int, moment: datetime | None) -> None:
+    """From when on webhooks award in the store; None stops them."""
+    await connection.execute("UPDATE stores SET earning_from = %s WHERE id = %s", (moment, store_id))
+
+
+async def ways(connection: Connection, program_id: int) -> dict[WayKind, StoredWay]:
+    """The program's ways to earn as they are now."""
+    cursor = await connection.execute(
+        """SELECT id, kind, version, is_enabled, points, per_minor FROM ways_to_earn
+           WHERE program_id = %s AND superseded_at IS NULL ORDER BY kind""",
+        (program_id,),
+    )
+    return {
+        WayKind(row["kind"]): StoredWay(
+            row["id"],
+            row["version"],
+            WayToEarn(WayKind(row["kind"]), row["is_enabled"], row["points"], row["per_minor"], row["id"]),
+        )
+        for row in await cursor.fetchall()
+    }
+
+
+async def set_way(connection: Connection, program_id: int, way: WayToEarn, now: datetime) -> int:
+    """Makes this the way to earn of its kind from now on; the id of the new version (or the old one if equal)."""
+    current = (await ways(connection, program_id)).get(way.kind)
+    if current is not None:
+        known = current.way
+        if (known.is_enabled, known.points, known.per_minor) == (way.is_enabled, way.points, way.per_minor):
+            return current.id
+        await connection.execute(
+            "UPDATE ways_to_earn SET superseded_at = %s WHERE id = %s", (now, current.id)
+        )
+    cursor = await connection.execute(
+        """INSERT INTO ways_to_earn (program_id, kind, version, is_enabled, points, per_minor, created_at)
+           VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING id""",
+        (
+            program_id,
+            way.kind.value,
+            1 if current is None else current.version + 1,
+            way.is_enabled,
+            way.points,
+            way.per_minor,
+            now,
+        ),
+    )
+    found = await cursor.fetchone()
+    assert found is not None
+    return int(found["id"])

@@ -1,0 +1,162 @@
+"""Chunks of changes become records, awards and take-backs, whatever their order."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from connectors.base import Capability
+from rewards.changes import Change, CustomerSaved, OrderDeleted, OrderSaved, RefundSaved
+from rewards.records import OrderStatus, RefundStatus
+from storage.database import Database
+from storage.stores import StoreRow
+from sync.apply import Applied, apply_changes
+from tests.factories import NOON, customer, make_store, new_store, order, refund
+
+EARLY = NOON - timedelta(days=365)
+
+
+async def apply(database: Database, store: StoreRow, *changes: Change) -> Applied:
+    async with database.transaction() as connection:
+        return await apply_changes(
+            connection,
+            store,
+            changes,
+            now=NOON,
+            capabilities=frozenset({Capability.CODE_RETURNS_ON_CANCEL}),
+        )
+
+
+async def rows(database: Database, sql: str) -> list[tuple[object, ...]]:
+    async with database.transaction() as connection:
+        return [tuple(row.values()) for row in await (await connection.execute(sql)).fetchall()]
+
+
+async def test_paid_order_and_sign_up_earn_once(database: Database) -> None:
+    store = await new_store(database, earning_from=EARLY)
+    changes = (CustomerSaved(customer()), OrderSaved(order()))
+    first = await apply(database, store, *changes)
+    again = await apply(database, store, *changes, *changes)
+    assert (first.entries, first.points) == (2, 300)
+    assert (again.entries, again.points) == (0, 0)
+    assert await rows(database, "SELECT email, balance, has_account FROM members") == [
+        ("ada.1@people.example", 300, True)
+    ]
+
+
+async def test_nothing_moves_before_the_merchant_switches_earning_on(database: Database) -> None:
+    store = await new_store(database)
+    assert (await apply(database, store, CustomerSaved(customer()), OrderSaved(order()))).entries == 0
+    assert len(await rows(database, "SELECT 1 FROM orders")) == 1
+
+
+async def test_facts_from_before_earning_was_switched_on_are_held(database: Database) -> None:
+    store = await new_store(database, earning_from=NOON - timedelta(days=50))
+    old, new = order("1"), order("2", paid_at=NOON - timedelta(days=10))
+    applied = await apply(database, store, OrderSaved(old), OrderSaved(new))
+    assert applied.points == 200
+    assert await rows(database, "SELECT key FROM ledger_entries") == [(f"order_paid:{store.id}:2",)]
+
+
+async def test_refunds_take_back_in_proportion_however_they_come(database: Database) -> None:
+    store = await new_store(database, earning_from=EARLY, place_order=(5, 100))
+    parts = [RefundSaved("1", refund("r1", 4_033)), RefundSaved("1", refund("r2", 2_017))]
+    await apply(database, store, parts[1])  # waits for its order
+    await apply(database, store, OrderSaved(order()))
+    await apply(database, store, parts[0], parts[1])
+    assert await rows(database, "SELECT reason, points FROM ledger_entries ORDER BY id") == [
+        ("order", 500),
+        ("refund", -84),
+        ("refund", -166),
+    ]
+    assert await rows(database, "SELECT balance FROM members") == [(500 * 6_050 // 12_100,)]
+
+
+async def test_failed_refund_gives_its_points_back(database: Database) -> None:
+    store = await new_store(database, earning_from=EARLY, place_order=200)
+    await apply(database, store, OrderSaved(order()), RefundSaved("1", refund("r", 12_100)))
+    assert await rows(database, "SELECT balance FROM members") == [(0,)]
+    failed = refund("r", 12_100, RefundStatus.FAILED)
+    await apply(database, store, RefundSaved("1", failed))
+    await apply(database, store, RefundSaved("1", refund("r", 12_100)))  # late and out of order
+    assert await rows(database, "SELECT balance FROM members") == [(200,)]
+    assert await rows(database, "SELECT reason, points FROM ledger_entries ORDER BY id") == [
+        ("order", 200),
+        ("refund", -200),
+        ("correction", 200),
+    ]
+
+
+async def test_cancelled_order_takes_back_and_revived_gives_again(database: Database) -> None:
+    store = await new_store(database, earning_from=EARLY, place_order=200)
+    at = order().placed_at
+    cancelled = order(
+        status=OrderStatus.CANCELLED,
+        cancelled_at=at + timedelta(hours=1),
+        source_updated_at=at + timedelta(hours=1),
+    )
+    revived = order(source_updated_at=at + timedelta(hours=2))
+    await apply(database, store, OrderSaved(cancelled), OrderSaved(order()))
+    assert await rows(database, "SELECT balance FROM members") == [(0,)]
+    await apply(database, store, OrderSaved(revived))
+    await apply(database, store, OrderSaved(cancelled))
+    assert await rows(database, "SELECT balance FROM members") == [(200,)]
+    await apply(database, store, OrderDeleted("1", None))
+    assert await rows(database, "SELECT balance FROM members") == [(0,)]
+
+
+async def test_guest_with_a_registered_email_is_that_member(database: Database) -> None:
+    store = await new_store(database, earning_from=EARLY, place_order=200)
+    guest = order("2", customer_external_id=None, email=" ADA.1@people.example ")
+    stranger = order("3", customer_external_id=None, email="bo@people.example")
+    nobody = order("4", customer_external_id=None, email=None)
+    changes = [OrderSaved(guest), OrderSaved(stranger), OrderSaved(nobody), OrderSaved(order("1"))]
+    await apply(database, store, *changes, CustomerSaved(customer()))
+    assert await rows(database, "SELECT email, balance, has_account FROM members ORDER BY email") == [
+        ("ada.1@people.example", 400, True),
+        ("bo@people.example", 200, False),
+    ]
+
+
+async def test_email_that_turns_out_to_be_anothers_makes_them_one(database: Database) -> None:
+    store = await new_store(database, earning_from=EARLY)
+    guest = order("7", customer_external_id=None, email="new@people.example")
+    await apply(database, store, CustomerSaved(customer()), OrderSaved(order()), OrderSaved(guest))
+    moved = customer(email="new@people.example", source_updated_at=NOON)
+    await apply(database, store, CustomerSaved(moved))
+    later = order("8", customer_external_id=None, email="new@people.example")
+    await apply(database, store, OrderSaved(later))
+    found = await rows(
+        database,
+        "SELECT merged_into IS NULL AS stays, balance, balance = (SELECT sum(points) FROM ledger_entries e WHERE e.member_id = m.id) AS is_sum FROM members m ORDER BY id",
+    )
+    assert sorted(found) == [(False, 200, True), (True, 500, True)]
+
+
+async def test_two_stores_with_equal_external_ids_stay_apart(database: Database) -> None:
+    one, other = await new_store(database, earning_from=EARLY), await new_store(database, earning_from=EARLY)
+    async with database.transaction() as connection:
+        sister = await make_store(connection, one.program_id, earning_from=EARLY)
+    for store in (one, other, sister):
+        await apply(database, store, CustomerSaved(customer()), OrderSaved(order()))
+    await apply(database, other, RefundSaved("1", refund("r", 12_100)))
+    assert await rows(
+        database,
+        "SELECT store_id, sum(points)::int FROM ledger_entries GROUP BY store_id ORDER BY store_id",
+    ) == [(one.id, 300), (other.id, 100), (sister.id, 300)]
+    assert len(await rows(database, "SELECT 1 FROM members")) == 3
+
+
+async def test_order_in_another_currency_waits_unless_points_are_fixed(database: Database) -> None:
+    per_amount = await new_store(database, earning_from=EARLY, place_order=(5, 100))
+    fixed = await new_store(database, earning_from=EARLY, place_order=200)
+    foreign = OrderSaved(order(currency="USD"))
+    assert (await apply(database, per_amount, foreign)).entries == 0
+    assert (await apply(database, fixed, foreign)).points == 200
+
+
+async def test_test_orders_and_unpaid_orders_earn_nothing(database: Database) -> None:
+    store = await new_store(database, earning_from=EARLY)
+    unpaid = order("1", paid_at=None, status=OrderStatus.PENDING)
+    assert (
+        await apply(database, store, OrderSaved(unpaid), OrderSaved(order("2", is_test=True)))
+    ).entries == 0
