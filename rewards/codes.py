@@ -28,10 +28,15 @@ def promotion_code(key: bytes, prefix: str, grant_key: str) -> str:
     """
     if len(key) < _SMALLEST_KEY:
         raise InvalidInputError(f"Codes need a secret key of at least {_SMALLEST_KEY} bytes.")
-    if not _PREFIX.fullmatch(prefix):
-        raise InvalidInputError("A code's prefix is at most 20 letters, digits and dashes.")
+    check_prefix(prefix)
     digest = hmac.new(key, b"promotion_code\0" + grant_key.encode(), hashlib.sha256).digest()
     number = int.from_bytes(digest, "big")
     random_part = "".join(ALPHABET[number >> 5 * place & 31] for place in range(RANDOM_LENGTH))
     lead = prefix.upper().strip("-")
     return f"{lead}-{random_part}" if lead else random_part
+
+
+def check_prefix(prefix: str) -> None:
+    """Raises InvalidInputError for what cannot stand before a code."""
+    if not _PREFIX.fullmatch(prefix):
+        raise InvalidInputError("A code's prefix is at most 20 letters, digits and dashes.")

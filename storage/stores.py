@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from rewards.errors import NotFoundError
@@ -79,6 +79,15 @@ async def end(connection: Connection, store_id: int, reason: str) -> None:
         """UPDATE stores SET status = 'uninstalled', status_reason = %s, credentials = NULL, earning_from = NULL
            WHERE id = %s""",
         (reason, store_id),
+    )
+
+
+async def set_reconciled(connection: Connection, store_id: int, day: date) -> None:
+    """Notes that the store was compared with what we know on this local day of its own."""
+    await connection.execute(
+        """UPDATE stores SET last_reconciled_on = greatest(coalesce(last_reconciled_on, %(day)s), %(day)s)
+           WHERE id = %(store)s""",
+        {"day": day, "store": store_id},
     )
 
 

@@ -451,7 +451,8 @@ EXTRA_SQL: tuple[str, ...] = (
     "CREATE UNIQUE INDEX ways_current ON ways_to_earn (program_id, kind) WHERE superseded_at IS NULL",
     # By attempts first, so that a batch that fails again and again does not stand before all others.
     "CREATE INDEX grants_to_push ON grants (store_id, attempts, id) WHERE state = 'decided'",
-    "CREATE INDEX grants_by_end ON grants (store_id, valid_until) WHERE state IN ('pushed', 'notified')",
+    """CREATE INDEX grants_by_end ON grants (store_id, valid_until)
+       WHERE state IN ('decided', 'pushed', 'notified')""",
     "CREATE INDEX grants_by_order ON grants (redeemed_order_id) WHERE redeemed_order_id IS NOT NULL",
     "CREATE INDEX grants_by_member ON grants (member_id, reward_id, occasion_on)",
     "CREATE INDEX promotion_codes_by_external_id ON promotion_codes (store_id, external_id)",

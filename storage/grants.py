@@ -1,0 +1,239 @@
+"""What becomes of grants: pushed into the store, redeemed there, expired. A grant's code is recorded with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from storage.database import Connection
+from storage.locks import take_turn
+
+
+@dataclass(frozen=True, slots=True)
+class GrantToPush:
+    """A grant whose code the store shall hold, with whom it is for. A guest has no `customer_external_id`."""
+
+    id: int
+    reward_version_id: int
+    occasion: str
+    decided_at: datetime
+    valid_until: datetime
+    code: str
+    external_id: str | None  # of the code, where the store holds it already
+    coupon_external_id: str | None
+    customer_external_id: str | None
+    email: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PushOutcome:
+    """What the store said of one grant's code: its ids there, or why it is refused."""
+
+    grant_id: int
+    external_id: str | None
+    coupon_external_id: str | None
+    refused: str | None
+
+
+SELECT_TO_PUSH = """SELECT g.id, g.reward_version_id, g.occasion, g.decided_at, g.valid_until, c.code, c.external_id,
+    c.coupon_external_id, CASE WHEN sc.has_account THEN sc.external_id END AS customer_external_id, sc.email
+    FROM grants g
+    JOIN promotion_codes c ON c.store_id = g.store_id AND c.grant_id = g.id
+    LEFT JOIN store_customers sc ON sc.store_id = g.store_id AND sc.id = g.store_customer_id"""
+
+
+async def claim_to_push(
+    connection: Connection, store_id: int, today: date, now: datetime, limit: int
+) -> list[GrantToPush]:
+    """Grants that are decided, due and not waiting for a later try; counted as tried once more."""
+    cursor = await connection.execute(
+        """UPDATE grants SET attempts = attempts + 1
+           WHERE id IN (SELECT id FROM grants
+                        WHERE store_id = %s AND state = 'decided' AND due_on <= %s
+                            AND (try_after IS NULL OR try_after <= %s)
+                        ORDER BY attempts, id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED)
+           RETURNING id""",
+        (store_id, today, now, limit),
+    )
+    claimed = sorted(found["id"] for found in await cursor.fetchall())
+    if not claimed:
+        return []
+    cursor = await connection.execute(
+        f"{SELECT_TO_PUSH} WHERE g.store_id = %s AND g.id = ANY(%s) ORDER BY g.id", (store_id, claimed)
+    )
+    return [GrantToPush(**found) for found in await cursor.fetchall()]
+
+
+async def count_to_push(connection: Connection, store_id: int, today: date, now: datetime) -> int:
+    """How many grants `claim_to_push` would give in all."""
+    cursor = await connection.execute(
+        """SELECT count(*) AS found FROM grants
+           WHERE store_id = %s AND state = 'decided' AND due_on <= %s AND (try_after IS NULL OR try_after <= %s)""",
+        (store_id, today, now),
+    )
+    found = await cursor.fetchone()
+    return 0 if found is None else int(found["found"])
+
+
+async def record_push(
+    connection: Connection,
+    store_id: int,
+    outcomes: Sequence[PushOutcome],
+    *,
+    returns_on_cancel: bool,
+    now: datetime,
+) -> None:
+    """Keeps what the store said, and settles orders that brought these codes before we knew the codes' ids."""
+    # Alone, so that an order that is being written now is either seen here or sees the ids that are stored here.
+    await take_turn(connection, _turn(store_id))
+    ids = [outcome.grant_id for outcome in outcomes]
+    await connection.execute(
+        "SELECT FROM grants WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE", (sorted(ids),)
+    )
+    values = {
+        "store": store_id,
+        "now": now,
+        "ids": ids,
+        "externals": [outcome.external_id for outcome in outcomes],
+        "coupons": [outcome.coupon_external_id for outcome in outcomes],
+        "refused": [outcome.refused for outcome in outcomes],
+    }
+    told = "unnest(%(ids)s::bigint[], %(externals)s::text[], %(coupons)s::text[], %(refused)s::text[])"
+    await connection.execute(
+        f"""UPDATE promotion_codes c
+            SET external_id = t.external_id, coupon_external_id = t.coupon_id, pushed_at = coalesce(c.pushed_at, %(now)s)
+            FROM {told} AS t(grant_id, external_id, coupon_id, refused)
+            WHERE c.store_id = %(store)s AND c.grant_id = t.grant_id AND t.refused IS NULL""",
+        values,
+    )
+    await connection.execute(
+        f"""UPDATE grants g
+            SET state = CASE WHEN g.state <> 'decided' THEN g.state
+                             WHEN t.refused IS NULL THEN 'pushed' ELSE 'failed' END,
+                state_reason = CASE WHEN g.state = 'decided' THEN t.refused ELSE g.state_reason END,
+                pushed_at = CASE WHEN t.refused IS NULL THEN coalesce(g.pushed_at, %(now)s) ELSE g.pushed_at END,
+                try_after = NULL
+            FROM {told} AS t(grant_id, external_id, coupon_id, refused)
+            WHERE g.store_id = %(store)s AND g.id = t.grant_id""",
+        values,
+    )
+    await _settle(connection, store_id, ids, returns_on_cancel=returns_on_cancel, now=now)
+
+
+async def postpone(connection: Connection, store_id: int, until: datetime) -> None:
+    """Lets all decided grants of the store wait: it does not answer now."""
+    await connection.execute(
+        """UPDATE grants SET try_after = %(until)s
+           WHERE id IN (SELECT id FROM grants WHERE store_id = %(store)s AND state = 'decided'
+                            AND (try_after IS NULL OR try_after < %(until)s)
+                        ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)""",
+        {"until": until, "store": store_id},
+    )
+
+
+async def expire(connection: Connection, store_id: int, now: datetime, limit: int = 1_000) -> int:
+    """Ends grants that nobody used, or that never reached the store, in time; at most `limit` at once; how many."""
+    cursor = await connection.execute(
+        """UPDATE grants SET state = 'expired'
+           WHERE id IN (SELECT id FROM grants
+                        WHERE store_id = %s AND state IN ('decided', 'pushed', 'notified') AND valid_until < %s
+                        ORDER BY valid_until LIMIT %s FOR NO KEY UPDATE SKIP LOCKED)""",
+        (store_id, now, limit),
+    )
+    return cursor.rowcount
+
+
+async def settle_redemptions(
+    connection: Connection,
+    store_id: int,
+    order_ids: Sequence[int],
+    *,
+    returns_on_cancel: bool,
+    now: datetime,
+) -> int:
+    """Brings the grants whose codes these orders carry, or carried, up to date; how many changed.
+
+    Call it after the orders are written, in their transaction. The outcome is a function of the orders as they are, so
+    it does not matter in which order they came.
+    """
+    cursor = await connection.execute(
+        """SELECT EXISTS (SELECT FROM orders WHERE store_id = %(store)s AND id = ANY(%(orders)s) AND codes <> '{}')
+               OR EXISTS (SELECT FROM grants WHERE redeemed_order_id = ANY(%(orders)s)) AS any""",
+        {"store": store_id, "orders": list(order_ids)},
+    )
+    found = await cursor.fetchone()
+    if found is None or not found["any"]:
+        return 0
+    await take_turn(connection, _turn(store_id), shared=True)
+    touched = await _touched_grants(connection, store_id, order_ids)
+    return await _settle(connection, store_id, touched, returns_on_cancel=returns_on_cancel, now=now)
+
+
+# A platform's id that is digits alone could be what a shopper typed for another coupon; ids of codes are only matched
+# where orders hold them, and there they have letters.
+_IS_AN_ID = "c.external_id ~ '[^0-9]'"
+
+
+async def _touched_grants(connection: Connection, store_id: int, order_ids: Sequence[int]) -> list[int]:
+    """Grants of the orders' codes, and those redeemed by the orders so far; locked in the order of their ids."""
+    cursor = await connection.execute(
+        f"""WITH used AS MATERIALIZED (
+                SELECT DISTINCT u.code FROM orders o CROSS JOIN unnest(o.codes) AS u(code)
+                WHERE o.store_id = %(store)s AND o.id = ANY(%(orders)s))
+            SELECT g.id FROM grants g
+            WHERE g.store_id = %(store)s AND g.id IN (
+                SELECT c.grant_id FROM used JOIN promotion_codes c
+                    ON c.store_id = %(store)s AND c.code_key = used.code
+                UNION SELECT c.grant_id FROM used JOIN promotion_codes c
+                    ON c.store_id = %(store)s AND c.external_id = used.code AND {_IS_AN_ID}
+                UNION SELECT r.id FROM grants r WHERE r.redeemed_order_id = ANY(%(orders)s))
+            ORDER BY g.id FOR NO KEY UPDATE""",
+        {"store": store_id, "orders": list(order_ids)},
+    )
+    return [found["id"] for found in await cursor.fetchall()]
+
+
+# The earliest order that holds the code and still counts is the one that redeemed it. Without one, the grant is what
+# it was before: that too can be read from what is stored.
+_SETTLE = f"""
+UPDATE grants g
+SET redeemed_order_id = now_is.order_id, redeemed_at = now_is.at, state = CASE
+    WHEN now_is.order_id IS NOT NULL THEN 'redeemed'
+    WHEN now_is.revoked_at IS NOT NULL THEN 'revoked'
+    WHEN g.valid_until < %(now)s THEN 'expired'
+    WHEN g.notified_at IS NOT NULL THEN 'notified'
+    WHEN g.pushed_at IS NOT NULL THEN 'pushed'
+    WHEN g.state_reason IS NOT NULL THEN 'failed'
+    ELSE 'decided' END
+FROM (
+    SELECT c.grant_id, c.revoked_at, used.order_id, used.at
+    FROM promotion_codes c
+    LEFT JOIN LATERAL (
+        SELECT o.id AS order_id, coalesce(o.paid_at, o.placed_at) AS at
+        FROM orders o
+        WHERE o.store_id = c.store_id AND o.codes <> '{{}}'
+            AND o.codes && array_remove(ARRAY[c.code_key, CASE WHEN {_IS_AN_ID} THEN c.external_id END], NULL)
+            AND NOT (%(returns)s AND (o.cancelled_at IS NOT NULL OR o.status = 'cancelled'))
+        ORDER BY at, o.external_id LIMIT 1
+    ) used ON true
+    WHERE c.store_id = %(store)s AND c.grant_id = ANY(%(grants)s)
+) now_is
+WHERE g.id = now_is.grant_id
+    AND (g.redeemed_order_id, g.redeemed_at) IS DISTINCT FROM (now_is.order_id, now_is.at)
+"""
+
+
+async def _settle(
+    connection: Connection, store_id: int, grant_ids: Sequence[int], *, returns_on_cancel: bool, now: datetime
+) -> int:
+    """Works out anew which order redeemed each of these grants, whose rows are locked; how many changed."""
+    if not grant_ids:
+        return 0
+    values = {"store": store_id, "grants": list(grant_ids), "returns": returns_on_cancel, "now": now}
+    return (await connection.execute(_SETTLE, values)).rowcount
+
+
+def _turn(store_id: int) -> str:
+    """Orders and the ids of codes take turns per store."""
+    return f"codes:{store_id}"

@@ -1,0 +1,244 @@
+"""The occasions run: whose birthday or anniversary has come, in each store's own time, gets a grant with its code.
+
+It can be repeated, stopped anywhere and run twice at once: a grant is unique by (program, reward, member, occasion), and
+a day counts as done only when all of its grants are in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from connectors.base import Capability
+from rewards.codes import grant_key, promotion_code
+from rewards.occasions import (
+    LeapRule,
+    due_on,
+    local_today,
+    month_days,
+    occasion_days,
+    occasion_name,
+    valid_until,
+)
+from storage import code_keys, occasions, rewards, stores
+from storage.database import Connection
+from storage.locks import LockHolder, lock_holder
+from storage.occasions import Occasion, Progress
+from storage.rewards import RewardRow
+from storage.stores import StoreRow
+from sync.services import Services
+
+CHUNK = 1_000
+MAX_CATCH_UP_DAYS = 31
+# A change is written down with the time at which its transaction began, and clocks differ a little: looking back further
+# than the last run finds those that were not to be seen then.
+OVERLAP = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class RewardRun:
+    """What one reward gave in one store. `days_let_go`: missed so long ago that they are not caught up with."""
+
+    store_id: int
+    reward_id: int
+    reward_name: str
+    first_on: date | None
+    last_on: date | None
+    days_let_go: int
+    grants: int
+
+
+@dataclass(slots=True)
+class OccasionsReport:
+    """What a run did; `busy_store_ids` are being looked after by another process."""
+
+    runs: list[RewardRun] = field(default_factory=list)
+    busy_store_ids: list[int] = field(default_factory=list)
+
+    @property
+    def grants(self) -> int:
+        """How many grants were made in all."""
+        return sum(run.grants for run in self.runs)
+
+    @property
+    def store_ids(self) -> list[int]:
+        """Stores with new grants, whose codes want to be pushed."""
+        return sorted({run.store_id for run in self.runs if run.grants})
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One reward in one store, and all that deciding needs to know of both."""
+
+    store: StoreRow
+    reward: RewardRow
+    leap_rule: LeapRule
+    code_key: bytes
+    takes_guests: bool
+    today: date
+    now: datetime
+
+
+async def run(
+    services: Services, *, today: date | None = None, store_id: int | None = None
+) -> OccasionsReport:
+    """Gives what is due in all active stores, or in one. `today` stands in for each store's local date.
+
+    Raises NotFoundError for an unknown store.
+    """
+    report = OccasionsReport()
+    async with services.database.transaction() as connection:
+        if store_id is None:
+            found = await stores.every(connection, "active")
+        else:
+            found = [await stores.by_id(connection, store_id)]
+    async with lock_holder(services.database) as holder:
+        for store in found:
+            if store.status == "active":
+                await _run_store(services, holder, store, today, report)
+    return report
+
+
+async def _run_store(
+    services: Services, holder: LockHolder, store: StoreRow, today: date | None, report: OccasionsReport
+) -> None:
+    capabilities = services.connector(store).capabilities
+    if Capability.WRITE_CODES not in capabilities:
+        return
+    async with holder.only_one(f"occasions:{store.id}") as is_ours:
+        if not is_ours:
+            report.busy_store_ids.append(store.id)
+            return
+        now = services.clock()
+        async with services.database.transaction() as connection:
+            found = await rewards.every(connection, store.program_id, only_on=True)
+            if not found:
+                return
+            leap_rule = await occasions.leap_rule(connection, store.program_id)
+            key = await code_keys.code_key(connection, services.secret_box, store.program_id)
+        for reward in found:
+            task = _Task(
+                store=store,
+                reward=reward,
+                leap_rule=leap_rule,
+                code_key=key,
+                takes_guests=Capability.CODES_FOR_GUESTS in capabilities,
+                today=today or local_today(now, store.time_zone),
+                now=now,
+            )
+            report.runs.append(await _run_reward(services, task))
+
+
+async def _run_reward(services: Services, task: _Task) -> RewardRun:
+    store_id, reward_id, lead_days = task.store.id, task.reward.id, task.reward.terms.lead_days
+    async with services.database.transaction() as connection:
+        progress = await occasions.progress(connection, store_id, reward_id)
+    days, days_let_go = _days(task, progress)
+    made = 0
+    for day in days:
+        made += await _give_day(services, task, day)
+        # The day on which it was due is done; days of the lead that lie ahead are noted at the end.
+        if due_on(day, lead_days) <= task.today:
+            async with services.database.transaction() as connection:
+                await occasions.advance(connection, store_id, reward_id, due_on(day, lead_days))
+    if progress is not None:
+        made += await _give_changed(services, task, progress, set(days))
+    async with services.database.transaction() as connection:
+        await occasions.finish(connection, store_id, reward_id, task.today, task.now)
+    return RewardRun(
+        store_id=store_id,
+        reward_id=reward_id,
+        reward_name=task.reward.name,
+        first_on=days[0] if days else None,
+        last_on=days[-1] if days else None,
+        days_let_go=days_let_go,
+        grants=made,
+    )
+
+
+def _days(task: _Task, progress: Progress | None) -> tuple[list[date], int]:
+    """The days whose occasions are due for all members, and how many were missed for too long."""
+    lead_days = task.reward.terms.lead_days
+    if progress is None:
+        return occasion_days(task.today, None, lead_days, MAX_CATCH_UP_DAYS), 0
+    done_through = progress.done_through
+    if task.reward.changed_at >= progress.ran_at - OVERLAP:
+        # Its lead may have been another one: all that the lead reaches now is looked at again, from today on.
+        done_through = min(done_through, task.today - timedelta(days=1)) - timedelta(days=lead_days)
+    everything = occasion_days(task.today, done_through, lead_days, (task.today - done_through).days)
+    in_time = occasion_days(task.today, done_through, lead_days, MAX_CATCH_UP_DAYS)
+    zone, terms = task.store.time_zone, task.reward.terms
+    usable = [day for day in in_time if valid_until(day, terms.validity_days, zone) > task.now]
+    return usable, len(everything) - len(usable)
+
+
+async def _give_day(services: Services, task: _Task, day: date) -> int:
+    """Gives the reward to all members whose day this is, a chunk at a time; how many grants were made."""
+    made = 0
+    for md in month_days([day], task.leap_rule):
+        after = 0
+        while True:
+            async with services.database.transaction() as connection:
+                members = await occasions.members_with_day(
+                    connection, task.store.id, task.reward.trigger, md, after, CHUNK
+                )
+            if not members:
+                break
+            made += await _give(services, task, day, members)
+            after = members[-1]
+    return made
+
+
+async def _give_changed(services: Services, task: _Task, progress: Progress, done: set[date]) -> int:
+    """Gives the reward to members whose dates changed and whose day lies within today and the lead.
+
+    So nobody is left out who joins, or tells a birthday, on the day itself; days that are past stay past.
+    """
+    ahead = (task.today + timedelta(days=offset) for offset in range(task.reward.terms.lead_days + 1))
+    day_of = {md: day for day in ahead if day not in done for md in month_days([day], task.leap_rule)}
+    since, after, made = progress.ran_at - OVERLAP, 0, 0
+    while day_of:
+        async with services.database.transaction() as connection:
+            changed = await occasions.members_changed(
+                connection, task.store.id, task.reward.trigger, sorted(day_of), since, after, CHUNK
+            )
+        if not changed:
+            break
+        for day in sorted({day_of[md] for _, md in changed}):
+            made += await _give(services, task, day, [member for member, md in changed if day_of[md] == day])
+        after = changed[-1][0]
+    return made
+
+
+async def _give(services: Services, task: _Task, day: date, member_ids: Sequence[int]) -> int:
+    """One chunk: the grants and their codes in one transaction."""
+    reward, store = task.reward, task.store
+    occasion = Occasion(
+        program_id=store.program_id,
+        store_id=store.id,
+        reward_id=reward.id,
+        reward_version_id=reward.version_id,
+        trigger=reward.trigger,
+        name=occasion_name(reward.trigger, day),
+        on=day,
+        due_on=due_on(day, reward.terms.lead_days),
+        valid_until=valid_until(day, reward.terms.validity_days, store.time_zone),
+        takes_guests=task.takes_guests,
+    )
+    mds = month_days([day], task.leap_rule)
+
+    async def decide(connection: Connection) -> int:
+        new = await occasions.decide(connection, occasion, mds, member_ids, task.now)
+        codes = {
+            grant.id: promotion_code(
+                task.code_key,
+                reward.terms.code_prefix,
+                grant_key(store.program_id, reward.id, grant.member_id, occasion.name),
+            )
+            for grant in new
+        }
+        await occasions.add_codes(connection, store.program_id, store.id, codes)
+        return len(new)
+
+    return await services.database.retrying(decide)

@@ -1,0 +1,156 @@
+"""Puts the codes of decided grants into the store, in batches, at the pace that the store's connector keeps.
+
+The code of a grant is recorded with the grant, before anybody asks for it. A push whose answer is lost is repeated
+with the same draft, and the store finds what it made before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from connectors.base import Store
+from rewards.errors import AccessRevokedError, RefusedError, RetryLaterError
+from rewards.occasions import local_today
+from rewards.records import CodeDraft, PushedCode
+from storage import grants, stores
+from storage.database import Connection
+from storage.grants import GrantToPush, PushOutcome
+from storage.locks import only_one
+from storage.stores import StoreRow
+from sync.drafts import drafts_for, returns_on_cancel
+from sync.history import pause
+from sync.services import Services
+
+Progress = Callable[[int, int], None]  # codes done, codes in all
+
+_PAUSE_SECONDS = 60.0  # where the platform names no time itself
+
+
+@dataclass(frozen=True, slots=True)
+class PushReport:
+    """What became of the grants of one run. `skipped` says why nothing was tried, when that is so."""
+
+    pushed: int = 0
+    failed: int = 0
+    expired: int = 0
+    skipped: str | None = None
+
+
+async def push_store(services: Services, store_id: int, *, progress: Progress | None = None) -> PushReport:
+    """Pushes all grants that are decided and due; returns at once when another process does it.
+
+    Raises RetryLaterError (what is left waits until then), AccessRevokedError (the store is paused) and NotFoundError.
+    """
+    async with services.database.transaction() as connection:
+        store = await stores.by_id(connection, store_id)
+    if store.status != "active":
+        return PushReport(skipped=f"the store is {store.status}")
+    async with only_one(services.database, f"push:{store_id}") as is_ours:
+        if not is_ours:
+            return PushReport(skipped="another process is pushing")
+        expired = await expire_store(services, store_id)
+        try:
+            report = await _push_all(services, store, progress)
+        except RetryLaterError as error:
+            await _postpone(services, store, error)
+            raise
+        except AccessRevokedError as error:
+            await _pause(services, store, error)
+            raise
+    return replace(report, expired=expired)
+
+
+async def expire(services: Services) -> int:
+    """Ends grants whose time is over, in all stores; how many."""
+    async with services.database.transaction() as connection:
+        found = await stores.every(connection)
+    return sum([await expire_store(services, store.id) for store in found])
+
+
+async def expire_store(services: Services, store_id: int) -> int:
+    """Ends the store's grants whose time is over; how many."""
+    ended = 0
+    while True:
+        async with services.database.transaction() as connection:
+            now_ended = await grants.expire(connection, store_id, services.clock())
+        ended += now_ended
+        if not now_ended:
+            return ended
+
+
+async def _push_all(services: Services, store: StoreRow, progress: Progress | None) -> PushReport:
+    platform = services.open_store(store)
+    size = services.connector(store).push_size
+    today = local_today(services.clock(), store.time_zone)
+    # What becomes due, or may be tried again, while this runs is for the next run: so this one ends.
+    started = services.clock()
+    async with services.database.transaction() as connection:
+        total = await grants.count_to_push(connection, store.id, today, started)
+    pushed = failed = 0
+    while True:
+        claimed, drafts = await _claim(services, store, size, started)
+        if not claimed:
+            return PushReport(pushed=pushed, failed=failed)
+        answers = await _push(platform, drafts)
+        await _record(services, store, claimed, answers)
+        refused = sum(1 for answer in answers if answer.refused is not None)
+        pushed, failed = pushed + len(answers) - refused, failed + refused
+        if progress is not None:
+            progress(pushed + failed, max(total, pushed + failed))
+
+
+async def _claim(
+    services: Services, store: StoreRow, size: int, started: datetime
+) -> tuple[list[GrantToPush], list[CodeDraft]]:
+    today = local_today(started, store.time_zone)
+
+    async def claim(connection: Connection) -> tuple[list[GrantToPush], list[CodeDraft]]:
+        claimed = await grants.claim_to_push(connection, store.id, today, started, size)
+        return claimed, await drafts_for(services, connection, store, claimed) if claimed else []
+
+    return await services.database.retrying(claim)
+
+
+async def _push(platform: Store, drafts: Sequence[CodeDraft]) -> list[PushedCode]:
+    """One answer per draft. A batch that is refused as a whole is asked for one by one, to find which ones are meant."""
+    try:
+        answers = list(await platform.push(drafts))
+    except RefusedError as error:
+        if len(drafts) == 1:
+            return [PushedCode(code=drafts[0].code, refused=str(error))]
+        return [(await _push(platform, [draft]))[0] for draft in drafts]
+    assert len(answers) == len(drafts), "a connector gives one answer per draft"
+    return answers
+
+
+async def _record(
+    services: Services, store: StoreRow, claimed: Sequence[GrantToPush], answers: Sequence[PushedCode]
+) -> None:
+    outcomes = [
+        PushOutcome(grant.id, answer.external_id, answer.coupon_external_id, answer.refused)
+        for grant, answer in zip(claimed, answers, strict=True)
+    ]
+
+    async def record(connection: Connection) -> None:
+        await grants.record_push(
+            connection,
+            store.id,
+            outcomes,
+            returns_on_cancel=returns_on_cancel(services, store),
+            now=services.clock(),
+        )
+
+    await services.database.retrying(record)
+
+
+async def _postpone(services: Services, store: StoreRow, error: RetryLaterError) -> None:
+    seconds = _PAUSE_SECONDS if error.retry_after_seconds is None else error.retry_after_seconds
+    async with services.database.transaction() as connection:
+        await grants.postpone(connection, store.id, services.clock() + timedelta(seconds=seconds))
+
+
+async def _pause(services: Services, store: StoreRow, error: AccessRevokedError) -> None:
+    async with services.database.transaction() as connection:
+        await pause(connection, store, str(error), services.clock())

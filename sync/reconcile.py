@@ -1,0 +1,64 @@
+"""The daily look at a store: what we missed, and whether our codes are still as they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from connectors.base import Capability
+from rewards.occasions import local_today
+from storage import audit, stores
+from storage.database import Connection
+from storage.stores import StoreRow
+from sync.history import run_import
+from sync.push import expire_store
+from sync.services import Services
+from sync.verify import VerifyReport, verify_codes
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileReport:
+    """Records read again by noun, grants that ended, and how the codes were found."""
+
+    read: Mapping[str, int]
+    expired: int
+    codes: VerifyReport
+
+
+async def reconcile(services: Services, store_id: int) -> ReconcileReport:
+    """Reads what changed since the last reading, so that lost webhooks do no harm, then checks all usable codes.
+
+    Raises NotFoundError and PlatformError; what was done until then stays, and the day is not counted as done.
+    """
+    async with services.database.transaction() as connection:
+        store = await stores.by_id(connection, store_id)
+    started = services.clock()
+    # Orders first: a code that was used meanwhile is then redeemed, and not reported as used up.
+    read = await run_import(services, store_id)
+    expired = await expire_store(services, store_id)
+    codes = VerifyReport()
+    if Capability.WRITE_CODES in services.connector(store).capabilities:
+        codes = await verify_codes(services, store_id)
+    report = ReconcileReport(read.counts, expired, codes)
+    async with services.database.transaction() as connection:
+        await stores.set_reconciled(connection, store_id, local_today(started, store.time_zone))
+        await _note(connection, store, report, services)
+    return report
+
+
+async def _note(connection: Connection, store: StoreRow, report: ReconcileReport, services: Services) -> None:
+    detail = {
+        "read": dict(report.read),
+        "grants_expired": report.expired,
+        "codes_checked": report.codes.checked,
+        "codes_that_differ": len(report.codes.differences),
+    }
+    await audit.record(
+        connection,
+        store.program_id,
+        "store.reconciled",
+        at=services.clock(),
+        actor="reconcile",
+        store_id=store.id,
+        detail=detail,
+    )

@@ -1,0 +1,114 @@
+"""Looks up our codes in the store and says how they differ from what members were promised; repairs on request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from connectors.base import Store
+from rewards.differences import can_be_repaired, code_difference
+from rewards.errors import RefusedError
+from rewards.records import CodeDraft
+from storage import promotion_codes, stores
+from storage.database import Connection
+from storage.grants import GrantToPush
+from storage.promotion_codes import Checked
+from storage.stores import StoreRow
+from sync.drafts import drafts_for, known_code
+from sync.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDifference:
+    """One code that is not as it should be. `repaired`: it was put right; `refused`: why the store would not."""
+
+    grant_id: int
+    code: str
+    difference: str
+    repaired: bool = False
+    refused: str | None = None
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """How many codes were looked up, and those that differed."""
+
+    checked: int = 0
+    differences: list[FoundDifference] = field(default_factory=list)
+
+    @property
+    def repaired(self) -> int:
+        """How many were put right."""
+        return sum(1 for found in self.differences if found.repaired)
+
+
+async def verify_codes(services: Services, store_id: int, *, repair: bool = False) -> VerifyReport:
+    """Compares every usable code with the store. Raises NotFoundError and PlatformError.
+
+    Each batch's findings are stored before the next is looked up.
+    """
+    async with services.database.transaction() as connection:
+        store = await stores.by_id(connection, store_id)
+    platform = services.open_store(store)
+    size = services.connector(store).push_size
+    report, after = VerifyReport(), 0
+    while True:
+        async with services.database.transaction() as connection:
+            batch = await promotion_codes.usable(connection, store_id, services.clock(), after, size)
+            drafts = await drafts_for(services, connection, store, batch) if batch else []
+        if not batch:
+            return report
+        await _verify_batch(services, store, platform, batch, drafts, report, repair=repair)
+        after = batch[-1].id
+
+
+async def _verify_batch(
+    services: Services,
+    store: StoreRow,
+    platform: Store,
+    batch: Sequence[GrantToPush],
+    drafts: Sequence[CodeDraft],
+    report: VerifyReport,
+    *,
+    repair: bool,
+) -> None:
+    held = await platform.find([known_code(grant) for grant in batch])
+    checks = []
+    for grant, draft, coupon in zip(batch, drafts, held, strict=True):
+        difference = code_difference(draft, coupon)
+        check = Checked(grant.id, difference, grant.external_id, grant.coupon_external_id)
+        if difference is not None:
+            found = FoundDifference(grant.id, grant.code, difference)
+            if repair and can_be_repaired(difference):
+                found, check = await _repair(platform, grant, draft, found, check)
+            report.differences.append(found)
+        checks.append(check)
+    report.checked += len(batch)
+
+    async def record(connection: Connection) -> None:
+        await promotion_codes.record_checks(connection, store.id, checks, services.clock())
+
+    await services.database.retrying(record)
+
+
+async def _repair(
+    platform: Store, grant: GrantToPush, draft: CodeDraft, found: FoundDifference, check: Checked
+) -> tuple[FoundDifference, Checked]:
+    """Restores the code and looks it up again: what the store then holds is what counts."""
+    try:
+        restored = await platform.restore(draft, known_code(grant))
+    except RefusedError as error:
+        return replace(found, refused=str(error)), check
+    if restored.refused is not None:
+        return replace(found, refused=restored.refused), check
+    now_known = replace(
+        known_code(grant),
+        external_id=restored.external_id,
+        coupon_external_id=restored.coupon_external_id,
+    )
+    (coupon,) = await platform.find([now_known])
+    difference = code_difference(draft, coupon)
+    check = Checked(grant.id, difference, restored.external_id, restored.coupon_external_id)
+    if difference is None:
+        return replace(found, repaired=True), check
+    return replace(found, refused=f"the store took it, and still: {difference}"), check
