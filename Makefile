@@ -25,12 +25,15 @@ serve:
 test:
 	$(DEV) pytest $(ARGS)
 
+# All four speak, also when an earlier one has something to say.
 check:
 	@PYTHON="$(PYTHON)" sh scripts/setup dev
-	@.venv/bin/python -m ruff format --check .
-	@.venv/bin/python -m ruff check .
-	@.venv/bin/python -m mypy
-	@.venv/bin/python -m scripts.house
+	@status=0; \
+	.venv/bin/python -m ruff format --check . || status=1; \
+	.venv/bin/python -m ruff check . || status=1; \
+	.venv/bin/python -m mypy || status=1; \
+	.venv/bin/python -m scripts.house || status=1; \
+	exit $$status
 
 bench:
 	$(DEV) benchmarks $(ARGS)
