@@ -229,7 +229,9 @@ class History:
 
     async def _density(self, listing: _Listing, start: int | None) -> Density:
         """Where the objects lie, from pages asked for at evenly spaced moments; closer in when most were empty."""
-        low, high = start if start is not None else _OLDEST, int(self._clock().timestamp()) + 1
+        low = start if start is not None else _OLDEST
+        # On whole hours, so that an import that starts anew soon after has the same windows.
+        high = (int(self._clock().timestamp()) // 3600 + 1) * 3600
         for _ in range(_PROBE_ROUNDS):
             step = max(1, (high - low) // _PROBES)
             edges = [low, *(low + step * i for i in range(1, _PROBES)), high]

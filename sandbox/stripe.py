@@ -1,0 +1,248 @@
+"""A stand-in for Stripe: one account in test mode with a made-up shop, its checkout, and signed webhooks.
+
+Speaks what the app uses of API 2026-10-28.endive. Sources: Stripe's OpenAPI document, docs.stripe.com/api,
+docs.stripe.com/rate-limits, docs.stripe.com/webhooks. What Stripe leaves open is decided as it must be for a shop to
+work: a code bound to a customer needs a session opened with that customer, and `times_redeemed` grows when the session
+completes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+from sandbox.server import CheckoutRefused, Post, Sandbox
+from sandbox.stripe_account import Account
+from sandbox.stripe_api import Api
+from sandbox.stripe_objects import ChargeRow, CodeRow, CustomerRow, EventRow, RefundRow, SessionRow
+from sandbox.world import World
+
+_OURS = "perennial_"  # how the metadata of what the app made starts
+_TAX_PERCENT = 21
+
+
+class StripeSandbox(Sandbox):
+    """Stripe for one account. `prerendered` keeps each page of history as bytes, for shops that do not change."""
+
+    platform = "stripe"
+    webhook_retries = 3  # as in a sandbox of Stripe's own
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        requests_per_second: int = 25,
+        prerendered: bool = False,
+    ) -> None:
+        super().__init__(world, clock=clock)
+        self.account = Account(world, clock, self._send)
+        self.key = f"rk_test_sandbox{world.seed.number:08d}"
+        self.api = Api(self.account, {self.key}, prerendered=prerendered)
+        self.requests_per_second = requests_per_second
+        self.hooks.resign = self._signed
+        self._last_second: deque[float] = deque()
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        self.api.add_routes(router)
+
+    def connect_answers(self) -> dict[str, str]:
+        return {"api-key": self.key, "api-base": self.url}
+
+    def codes_in_store(self) -> int:
+        now = self.account.now
+        return sum(
+            1
+            for code in self.account.codes
+            if any(key.startswith(_OURS) for key in code.metadata)
+            and (code.times_redeemed > 0 or code.active(now))
+        )
+
+    # -- limits and refusals -----------------------------------------------------------------------------------------
+
+    def too_fast(self, request: web.Request) -> web.Response | None:
+        """At most so many requests in any second, of all endpoints together."""
+        now, last = time.monotonic(), self._last_second
+        while last and last[0] <= now - 1:
+            last.popleft()
+        if len(last) >= self.requests_per_second:
+            return self.throttled()
+        last.append(now)
+        return None
+
+    def throttled(self) -> web.Response:
+        error = {
+            "message": "Request rate limit exceeded.",
+            "type": "invalid_request_error",
+            "code": "rate_limit",
+            "doc_url": "https://stripe.com/docs/error-codes/rate-limit",
+        }
+        headers = {"Stripe-Rate-Limited-Reason": "global-rate"}
+        return web.json_response({"error": error}, status=429, headers=headers)
+
+    def refused_credentials(self) -> web.Response:
+        error = {
+            "message": "Expired API Key provided",
+            "type": "invalid_request_error",
+            "code": "api_key_expired",
+        }
+        return web.json_response({"error": error}, status=401)
+
+    # -- webhooks ----------------------------------------------------------------------------------------------------
+
+    def _send(self, event: EventRow) -> None:
+        """Posts an event to every endpoint that asked for its kind, in the endpoint's version."""
+        takers = [endpoint for endpoint in self.account.endpoints if endpoint.wants(event.type)]
+        for endpoint in takers:
+            version = endpoint.api_version or "2026-10-28.endive"
+            body = json.dumps(event.show(api_version=version, pending=len(takers)), indent=2).encode()
+            headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "Stripe/1.0"}
+            self.hooks.send(self._signed(Post(endpoint.url, headers, body, event.id)))
+
+    def _signed(self, post: Post) -> Post:
+        """The post with a signature of this moment, by every live secret of its address."""
+        at = str(int(self.clock().timestamp()))
+        parts = [f"t={at}"]
+        for endpoint in self.account.endpoints:
+            if endpoint.url == post.url:
+                digest = hmac.new(endpoint.secret.encode(), f"{at}.".encode() + post.body, hashlib.sha256)
+                parts.append("v1=" + digest.hexdigest())
+        return replace(post, headers={**post.headers, "Stripe-Signature": ",".join(parts)})
+
+    # -- the shop's checkout -----------------------------------------------------------------------------------------
+
+    def place_order(self, body: Mapping[str, object]) -> dict[str, object]:
+        """A Checkout session from start to end; see `Sandbox`. An account's e-mail means that it signed in."""
+        subtotal = int(str(body["subtotal_minor"]))
+        text = str(body["code"]) if body.get("code") else None
+        customer, email = self._shopper(body, text)
+        code = self._usable_code(text, customer, subtotal) if text else None
+        discount = code.coupon.off(subtotal) if code else 0
+        session = self._complete(customer, email, subtotal, discount, code)
+        if code:
+            self._redeem(code)
+        return {
+            "order": session.payment_intent or session.id,
+            "total_minor": session.total,
+            "discount_minor": discount,
+        }
+
+    def _shopper(self, body: Mapping[str, object], text: str | None) -> tuple[CustomerRow | None, str]:
+        """Who the session is opened for. Of somebody's several Customers the shop takes the one the code is for."""
+        account = self.account
+        if body.get("customer"):
+            customer = account.customers.get(str(body["customer"]), "customer")
+            return customer, customer.email or ""
+        email = str(body["email"])
+        known = account.customers_by_email.get(email.lower(), [])
+        bound_to = {code.customer for code in account.codes_by_text.get((text or "").lower(), ())}
+        return next((c for c in known if c.id in bound_to), known[0] if known else None), email
+
+    def _usable_code(self, text: str, customer: CustomerRow | None, subtotal: int) -> CodeRow:
+        """The code if Checkout takes it now. Raises CheckoutRefused."""
+        now = self.account.now
+        found = self.account.codes_by_text.get(text.lower(), [])
+        if not found:
+            raise CheckoutRefused("unknown_code")
+        allowed = [
+            code for code in found if code.customer is None or (customer and code.customer == customer.id)
+        ]
+        if not allowed:
+            raise CheckoutRefused("wrong_customer")
+        code = next((code for code in allowed if code.active(now)), allowed[-1])
+        if code.is_used_up:
+            raise CheckoutRefused("used_up")
+        if code.is_expired(now):
+            raise CheckoutRefused("expired")
+        # Switched off, its coupon gone, or the basket too small: Checkout calls all of them invalid.
+        if not code.active(now) or subtotal < (code.minimum_amount or 0):
+            raise CheckoutRefused("unknown_code")
+        return code
+
+    def _complete(
+        self, customer: CustomerRow | None, email: str, subtotal: int, discount: int, code: CodeRow | None
+    ) -> SessionRow:
+        account, now = self.account, self.account.now
+        is_free = discount >= subtotal
+        if is_free and customer is None:
+            customer = account.create_customer(
+                {"email": email}
+            )  # as Checkout does for an order without payment
+        session = SessionRow(
+            account.new_id("cs_test_"),
+            now,
+            account.currency,
+            customer.id if customer else None,
+            email,
+            None if is_free else account.new_id("pi_3"),
+            subtotal,
+            discount,
+            tax=(subtotal - discount) * _TAX_PERCENT // 100,
+            payment_status="no_payment_required" if is_free else "paid",
+            promotion_code=code.id if code else None,
+        )
+        account.sessions.add(session)
+        if not is_free:
+            self._charge(session, customer)
+        account.tell("checkout.session.completed", session)
+        return session
+
+    def _charge(self, session: SessionRow, customer: CustomerRow | None) -> None:
+        account = self.account
+        charge = ChargeRow(
+            account.new_id("ch_3"),
+            account.now,
+            session.total,
+            session.currency,
+            session.customer,
+            session.email,
+            customer.name if customer else None,
+            session.payment_intent,
+        )
+        account.charges.add(charge)
+        account.charges_by_order[charge.payment_intent or charge.id] = charge
+        account.tell("charge.succeeded", charge)
+
+    def _redeem(self, code: CodeRow) -> None:
+        code.times_redeemed += 1
+        code.coupon.times_redeemed += 1
+        self.redemptions += 1
+        self.account.tell("promotion_code.updated", code)
+
+    # -- money back --------------------------------------------------------------------------------------------------
+
+    def refund_order(self, order: str, total_minor: int) -> None:
+        account = self.account
+        charge = account.charges_by_order[order]
+        refund = RefundRow(
+            account.new_id("re_3"),
+            account.now,
+            min(total_minor, charge.amount - charge.refunded_minor),
+            charge.currency,
+            charge.id,
+            charge.payment_intent,
+            "succeeded",
+        )
+        charge.refunds.append(refund)
+        account.refunds.add(refund)
+        account.tell("refund.created", refund)
+        account.tell("charge.refunded", charge)
+
+    def cancel_order(self, order: str) -> None:
+        """A full refund: Stripe cancels nothing that is paid."""
+        charge = self.account.charges_by_order[order]
+        self.refund_order(order, charge.amount - charge.refunded_minor)
+
+    def fail_refund(self, refund_id: str) -> None:
+        """The bank sends a refund back: the customer has kept the purchase and paid for it."""
+        refund = self.account.refunds.get(refund_id, "refund")
+        refund.status = "failed"
+        self.account.tell("refund.failed", refund)

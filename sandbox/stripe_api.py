@@ -1,0 +1,218 @@
+"""The HTTP side of the stand-in for Stripe: routes, keys, idempotency, lists and error bodies."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from sandbox.stripe_account import Account
+from sandbox.stripe_objects import EndpointRow, Json, Row
+from sandbox.stripe_shelf import Shelf, StripeRefusal, boolean, check_names, expansions, form, nested
+
+Params = dict[str, Any]
+Keep = Callable[[Any], bool] | None
+
+_PRERENDERED = {"/v1/customers", "/v1/charges", "/v1/checkout/sessions", "/v1/refunds"}
+
+
+class Api:
+    """Answers for one account. `keys` are the API keys it takes; `cut_after_writing` writes whose answer gets lost."""
+
+    def __init__(self, account: Account, keys: set[str], *, prerendered: bool) -> None:
+        self.account = account
+        self.keys = keys
+        self.cut_after_writing = 0
+        self._prerendered = prerendered
+        self._pages: dict[str, bytes] = {}
+        self._replays: dict[str, tuple[str, int, bytes]] = {}
+        self._request_numbers = itertools.count(1)
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        account = self.account
+        router.add_get("/v1/account", self._reader(lambda _: account.show()))
+        self._add_list(router, "/v1/customers", account.customers, {"email"})
+        self._add_list(router, "/v1/charges", account.charges, {"customer", "payment_intent"})
+        self._add_list(
+            router, "/v1/checkout/sessions", account.sessions, {"customer", "payment_intent", "status"}
+        )
+        self._add_list(router, "/v1/refunds", account.refunds, {"charge", "payment_intent"})
+        self._add_list(router, "/v1/coupons", account.coupons, set())
+        self._add_list(router, "/v1/events", account.events, {"type", "types", "delivery_success"})
+        self._add_list(router, "/v1/webhook_endpoints", account.endpoints, set())
+        self._add_list(router, "/v1/promotion_codes", account.codes, {"active", "code", "coupon", "customer"})
+        self._add_writes(router)
+
+    def _add_list(self, router: web.UrlDispatcher, path: str, shelf: Shelf[Any], filters: set[str]) -> None:
+        param = {"/v1/checkout/sessions": "checkout_session"}.get(path, path[4:-1])
+        router.add_get(path, self._lister(shelf, filters))
+        router.add_get(
+            path + "/{id}", self._reader(lambda request: shelf.get(request.match_info["id"], param))
+        )
+
+    def _add_writes(self, router: web.UrlDispatcher) -> None:
+        account = self.account
+        writes: dict[tuple[str, str], Callable[[str, Params, str], Row | Json]] = {
+            ("POST", "/v1/customers"): lambda _, p, r: account.create_customer(p, r),
+            ("POST", "/v1/customers/{id}"): lambda i, p, r: account.update_customer(i, p, r),
+            ("DELETE", "/v1/customers/{id}"): lambda i, _, r: account.delete_customer(i, r),
+            ("POST", "/v1/coupons"): lambda _, p, r: account.create_coupon(p, r),
+            ("POST", "/v1/coupons/{id}"): lambda i, p, r: account.update_coupon(i, p, r),
+            ("DELETE", "/v1/coupons/{id}"): lambda i, _, r: account.delete_coupon(i, r),
+            ("POST", "/v1/promotion_codes"): lambda _, p, r: account.create_code(p, r),
+            ("POST", "/v1/promotion_codes/{id}"): lambda i, p, r: account.update_code(i, p, r),
+            ("POST", "/v1/webhook_endpoints"): lambda _, p, r: _with_secret(account.create_endpoint(p)),
+            ("DELETE", "/v1/webhook_endpoints/{id}"): lambda i, _, r: account.delete_endpoint(i),
+        }
+        for (method, path), act in writes.items():
+            router.add_route(method, path, self._writer(act))
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def _reader(self, find: Callable[[web.Request], Row | Json]) -> Callable[..., Any]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            def answer() -> bytes:
+                params = nested(request.query.items())
+                check_names(params, set())
+                return self._dump(find(request), expansions(params))
+
+            return self._answer(request, answer)
+
+        return handle
+
+    def _lister(self, shelf: Shelf[Any], filters: set[str]) -> Callable[..., Any]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            def answer() -> bytes:
+                if not self._prerendered or request.path not in _PRERENDERED:
+                    return self._page(request, shelf, filters)
+                if request.path_qs not in self._pages:
+                    self._pages[request.path_qs] = self._page(request, shelf, filters)
+                return self._pages[request.path_qs]
+
+            return self._answer(request, answer)
+
+        return handle
+
+    def _page(self, request: web.Request, shelf: Shelf[Any], filters: set[str]) -> bytes:
+        params = nested(_pairs(request))
+        check_names(params, filters, is_list=True)
+        if "code" in params:
+            shelf = Shelf(self.account.codes_by_text.get(str(params["code"]).lower(), ()))
+        rows, has_more = shelf.page(params, self._keep(params, filters))
+        expand = expansions(params, "data.")
+        body = b",".join([_json(self.account.shown(row, expand)) for row in rows])
+        more = b"true" if has_more else b"false"
+        return b'{"object":"list","data":[%b],"has_more":%b,"url":"%b"}' % (body, more, request.path.encode())
+
+    def _keep(self, params: Params, filters: set[str]) -> Keep:
+        """What the filters let through; None when there is nothing to ask."""
+        wanted = {name: params[name] for name in filters & set(params) - {"code"}}
+        if not wanted:
+            return None
+        now = self.account.now
+        active = boolean(wanted, "active")
+
+        def keep(row: Any) -> bool:
+            for name, value in wanted.items():
+                if name == "active":
+                    held: Any = row.active(now) is active
+                elif name == "coupon":
+                    held = row.coupon.id == value
+                elif name == "types":
+                    held = row.type in value
+                elif name == "delivery_success":
+                    held = True
+                else:
+                    held = getattr(row, name) == value
+                if not held:
+                    return False
+            return True
+
+        return keep
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def _writer(self, act: Callable[[str, Params, str], Row | Json]) -> Callable[..., Any]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            body = await request.read()
+            number = f"req_Sbx{next(self._request_numbers):010d}"
+
+            def answer() -> bytes:
+                params = form(body)
+                made = act(request.match_info.get("id", ""), params, number)
+                return self._dump(made, expansions(params))
+
+            response = self._answer(request, answer, body)
+            if self.cut_after_writing > 0:
+                self.cut_after_writing -= 1
+                assert request.transport is not None
+                request.transport.abort()
+            return response
+
+        return handle
+
+    def _answer(
+        self, request: web.Request, answer: Callable[[], bytes], body: bytes | None = None
+    ) -> web.Response:
+        """Checks the key, replays or answers, and turns refusals into Stripe's error objects."""
+        headers = {
+            "Request-Id": f"req_Sbx{next(self._request_numbers):010d}",
+            "Stripe-Version": "2026-10-28.endive",
+        }
+        try:
+            self._check_key(request)
+            key = request.headers.get("Idempotency-Key") if body is not None else None
+            if key is None:
+                return _response(200, answer(), headers)
+            fingerprint = hashlib.sha256(
+                f"{request.method} {request.path} ".encode() + (body or b"")
+            ).hexdigest()
+            if key not in self._replays:
+                self._replays[key] = (fingerprint, 200, answer())
+                return _response(200, self._replays[key][2], headers)
+            if self._replays[key][0] != fingerprint:
+                raise StripeRefusal(
+                    "Keys for idempotent requests can only be used with the same parameters they were first used with.",
+                    type="idempotency_error",
+                )
+            return _response(
+                self._replays[key][1], self._replays[key][2], {**headers, "Idempotent-Replayed": "true"}
+            )
+        except StripeRefusal as refusal:
+            return _response(refusal.status, _json({"error": refusal.error}), headers)
+
+    def _check_key(self, request: web.Request) -> None:
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                given = base64.b64decode(given, validate=True).decode().partition(":")[0]
+            except (binascii.Error, UnicodeDecodeError):
+                given = ""
+        if given not in self.keys:
+            raise StripeRefusal("Invalid API Key provided", status=401)
+
+    def _dump(self, made: Row | Json, expand: frozenset[str]) -> bytes:
+        return _json(self.account.shown(made, expand) if isinstance(made, Row) else made)
+
+
+def _with_secret(endpoint: EndpointRow) -> Json:
+    """Only the answer to the creation tells the secret."""
+    return {**endpoint.show(), "secret": endpoint.secret}
+
+
+def _pairs(request: web.Request) -> list[tuple[str, str]]:
+    return list(request.query.items())
+
+
+def _response(status: int, body: bytes, headers: Mapping[str, str]) -> web.Response:
+    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+
+
+def _json(value: Json) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
