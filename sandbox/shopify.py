@@ -1,0 +1,190 @@
+"""A stand-in of Shopify's Admin API 2026-10 with one made-up shop.
+
+GraphQL over a cut-out of the official schema, bulk operations with files, the cost limiter, the token endpoint of the
+client-credentials grant, webhooks as Shopify signs and repeats them, discounts and a checkout that holds their rules.
+A checkout below a discount's minimum is refused as "minimum_not_met", beside the four reasons of `sandbox.server`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from sandbox.server import Sandbox
+from sandbox.shopify_bulk import BulkDesk, Operation, Rendered, file_signature
+from sandbox.shopify_checkout import Till
+from sandbox.shopify_discounts import DiscountBook
+from sandbox.shopify_graphql import Bucket, answer, throttled_answer
+from sandbox.shopify_hooks import HookDesk
+from sandbox.shopify_root import Root
+from sandbox.shopify_views import Views, customer_number
+from sandbox.world import World
+
+API_VERSION = "2026-10"
+CLIENT_ID = "5a9d0c1e7b3f4a62980d1c2b3a4f5e6d"
+CLIENT_SECRET = "shpss_sandbox_0123456789abcdef0123456789"
+ADMIN_TOKEN = "shpat_sandbox_0123456789abcdef"
+_SCOPES = "read_customers,write_customers,read_orders,read_all_orders,read_discounts,write_discounts"
+_TOKEN_SECONDS = 86_399
+
+
+class ShopifySandbox(Sandbox):
+    """The shop `shop`; the app's client id and secret and an admin-made token open it."""
+
+    platform = "shopify"
+    webhook_retries = 8
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        shop: str | None = None,
+        client_secret: str = CLIENT_SECRET,
+    ) -> None:
+        super().__init__(world, clock=clock)
+        self.shop = shop or f"sandbox-{world.seed.number}.myshopify.com"
+        self.client_secret = client_secret
+        self.bucket = Bucket()
+        self.views = Views(world.seed, self.shop, clock)
+        self.discounts = DiscountBook(world.seed.now)
+        self.customers = {customer_number(p): p for p in world.people if not p.is_guest}
+        self.hook_desk = HookDesk(self.hooks, self.shop, client_secret, API_VERSION, clock)
+        self._folder = tempfile.TemporaryDirectory(prefix="sandbox-shopify-", ignore_cleanup_errors=True)
+        self.root = Root(self)
+        self.bulk = BulkDesk(
+            Path(self._folder.name),
+            self.root.bulk_sources(),
+            clock,
+            self._bulk_finished,
+            lambda: self.till.version,
+        )
+        self.till = Till(self)
+        self._tokens: dict[str, datetime] = {}
+
+    # -- what the base asks for --------------------------------------------------------------------------------------
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """GraphQL, tokens and the files of bulk operations."""
+        router.add_post("/admin/api/{version}/graphql.json", self._graphql)
+        router.add_post("/admin/oauth/access_token", self._token)
+        router.add_get("/bulk-results/{number}", self._bulk_file)
+
+    def connect_answers(self) -> dict[str, str]:
+        """The flags of `perennial connect shopify`."""
+        return {
+            "shop": self.shop,
+            "client-id": CLIENT_ID,
+            "client-secret": self.client_secret,
+            "api-base": self.url,
+        }
+
+    def codes_in_store(self) -> int:
+        """Discounts with codes that the app made through the API."""
+        return sum(discount.by_app for discount in self.discounts)
+
+    def place_order(self, body: Mapping[str, object]) -> dict[str, object]:
+        """A checkout, see `sandbox.server`."""
+        return self.till.checkout(body)
+
+    def refund_order(self, order: str, total_minor: int) -> None:
+        """Repays a part of an order."""
+        self.till.refund(order, total_minor)
+
+    def cancel_order(self, order: str) -> None:
+        """Cancels without repaying; Shopify does not give a used code back."""
+        self.till.cancel(order)
+
+    def throttled(self) -> web.Response:
+        """THROTTLED arrives with HTTP 200."""
+        return web.json_response(throttled_answer(self.bucket, 10.0))
+
+    def refused_credentials(self) -> web.Response:
+        """What a dead token gets."""
+        text = "[API] Invalid API key or access token (unrecognized login or wrong password)"
+        return web.json_response({"errors": text}, status=401)
+
+    async def stop(self) -> None:
+        """Closes the server and removes the bulk files."""
+        await self.bulk.close()
+        await super().stop()
+        self._folder.cleanup()
+
+    # -- beyond the base ---------------------------------------------------------------------------------------------
+
+    async def render_beforehand(self, bulk_query: str) -> Rendered:
+        """Writes the file of a bulk query now, so that a benchmark does not measure the writing."""
+        return await self.bulk.render(bulk_query)
+
+    def expire_tokens(self) -> None:
+        """All granted tokens end now, as after 24 hours."""
+        self._tokens.clear()
+
+    def uninstall(self) -> None:
+        """The merchant takes the app out: tokens die at once, then the webhook goes out."""
+        self.expire_tokens()
+        self.hook_desk.emit("app/uninstalled", lambda _: {"id": 61_000_000_001, "domain": self.shop})
+
+    def ask_privacy(self, topic: str, customer: str) -> None:
+        """Sends customers/data_request or customers/redact to the app's own address (`hook_desk.app_uri`)."""
+        person = self.customers[customer]
+        body = {
+            "shop_id": 61_000_000_001,
+            "shop_domain": self.shop,
+            "customer": {"id": int(customer), "email": person.email, "phone": None},
+        }
+        self.hook_desk.emit(topic, lambda _: body)
+
+    # -- HTTP --------------------------------------------------------------------------------------------------------
+
+    async def _graphql(self, request: web.Request) -> web.Response:
+        token = request.headers.get("X-Shopify-Access-Token", "")
+        if token != ADMIN_TOKEN and self._tokens.get(token, self.clock()) <= self.clock():
+            return self.refused_credentials()
+        if request.match_info["version"] != API_VERSION:
+            return web.json_response({"errors": "Not Found"}, status=404)
+        asked = await request.json()
+        body = answer(
+            asked["query"],
+            asked.get("variables") or {},
+            self.root.fields(),
+            self.bucket,
+            limited=self.limiter_on,
+        )
+        return web.json_response(body, headers={"X-Shopify-API-Version": API_VERSION})
+
+    async def _token(self, request: web.Request) -> web.Response:
+        is_json = request.content_type == "application/json"
+        asked: Mapping[str, Any] = await request.json() if is_json else await request.post()
+        if asked.get("grant_type") != "client_credentials":
+            return web.json_response({"error": "unsupported_grant_type"}, status=400)
+        if (asked.get("client_id"), asked.get("client_secret")) != (CLIENT_ID, self.client_secret):
+            return web.json_response({"error": "invalid_client"}, status=400)
+        token = f"shpat_{secrets.token_hex(16)}"
+        self._tokens[token] = self.clock() + timedelta(seconds=_TOKEN_SECONDS)
+        granted = {"access_token": token, "scope": _SCOPES, "expires_in": _TOKEN_SECONDS}
+        return web.json_response(granted)
+
+    async def _bulk_file(self, request: web.Request) -> web.StreamResponse:
+        number = int(request.match_info["number"])
+        operation = self.bulk.operations.get(f"gid://shopify/BulkOperation/{number}")
+        if operation is None or operation.path is None:
+            return web.Response(status=404, text="<Error><Code>NoSuchKey</Code></Error>")
+        if request.query.get("Signature") != file_signature(number):
+            return web.Response(status=403, text="<Error><Code>SignatureDoesNotMatch</Code></Error>")
+        return web.FileResponse(operation.path, headers={"Content-Type": "application/jsonl"})
+
+    def _bulk_finished(self, operation: Operation) -> None:
+        body = {
+            "admin_graphql_api_id": operation.gid,
+            "status": operation.status.lower(),
+            "error_code": operation.error_code,
+            "type": "query",
+        }
+        self.hook_desk.emit("bulk_operations/finish", lambda _: body)

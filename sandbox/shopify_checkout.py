@@ -1,0 +1,121 @@
+"""The till of the stand-in Shopify shop: orders, repayments, cancellations, and the webhooks that they cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sandbox.shopify_discounts import FREE_SHIPPING, Discount
+from sandbox.shopify_views import customer_number, order_number, sale_index
+from sandbox.world import Person, Repayment, Sale
+
+if TYPE_CHECKING:
+    from sandbox.shopify import ShopifySandbox
+
+_SHIPPING_MINOR, _TAX_PERCENT = 495, 21
+
+
+class Till:
+    """Changes the shop's world; `version` counts the changes."""
+
+    def __init__(self, shop: ShopifySandbox) -> None:
+        self._shop = shop
+        self._people = dict(shop.world.by_email)
+        self.version = 0
+
+    def checkout(self, body: Mapping[str, object]) -> dict[str, object]:
+        """A paid order. An e-mail that belongs to a customer record is that customer's, as at Shopify's checkout."""
+        shop, now = self._shop, self._now()
+        person, email = self._buyer(body)
+        subtotal = int(str(body["subtotal_minor"]))
+        customer = None if person.is_guest else customer_number(person)
+        discount = None
+        if body.get("code"):
+            discount = shop.discounts.at_checkout(str(body["code"]), email.lower(), customer, subtotal, now)
+        sale = self._sale(person, email, subtotal, discount, now)
+        shop.world.sales.append(sale)
+        self._redeem(discount, email)
+        self.version += 1
+        for topic in ("orders/create", "orders/paid", "orders/updated"):
+            self._emit_order(topic, sale)
+        return {
+            "order": order_number(sale),
+            "total_minor": sale.total_minor,
+            "discount_minor": sale.discount_minor,
+        }
+
+    def refund(self, order: str, total_minor: int) -> None:
+        """Gives money back."""
+        sale = self._sale_of(order)
+        repayment = Repayment(sale.number * 10 + len(sale.repayments), total_minor, self._touch(sale))
+        sale.repayments.append(repayment)
+        body = self._shop.views.refund_body(sale, repayment)
+        self._shop.hook_desk.emit("refunds/create", lambda _: body)
+        self._emit_order("orders/updated", sale)
+
+    def cancel(self, order: str) -> None:
+        """Cancels an order; its code stays used."""
+        sale = self._sale_of(order)
+        if sale.cancelled_at is None:
+            sale.cancelled_at = self._touch(sale)
+            self._emit_order("orders/cancelled", sale)
+            self._emit_order("orders/updated", sale)
+
+    def _buyer(self, body: Mapping[str, object]) -> tuple[Person, str]:
+        if body.get("customer"):
+            person = self._shop.customers[str(body["customer"])]
+            return person, person.email
+        email = str(body["email"])
+        person = self._people.get(email.lower()) or self._newcomer(email)
+        return person, email
+
+    def _newcomer(self, email: str) -> Person:
+        people = self._shop.world.people
+        person = Person(len(people), email.partition("@")[0], email, None, None)
+        people.append(person)
+        self._people[email.lower()] = person
+        return person
+
+    def _sale(
+        self, person: Person, email: str, subtotal: int, discount: Discount | None, now: datetime
+    ) -> Sale:
+        free = discount is not None and discount.kind == FREE_SHIPPING
+        off = discount.off(subtotal) if discount else 0
+        return Sale(
+            number=len(self._shop.world.sales),
+            person=person,
+            by_account=not person.is_guest,
+            email=email,
+            placed_at=now,
+            paid_at=now,
+            subtotal_minor=subtotal - off,
+            tax_minor=(subtotal - off) * _TAX_PERCENT // 100,
+            shipping_minor=0 if free else _SHIPPING_MINOR,
+            updated_at=now,
+            discount_minor=_SHIPPING_MINOR if free else off,
+            code=discount.code if discount else None,
+            in_history=False,
+        )
+
+    def _redeem(self, discount: Discount | None, email: str) -> None:
+        if discount is not None:
+            discount.used += 1
+            discount.used_by.add(email.lower())
+            self._shop.redemptions += discount.by_app
+
+    def _sale_of(self, order: str) -> Sale:
+        return self._shop.world.sales[sale_index(order)]
+
+    def _touch(self, sale: Sale) -> datetime:
+        """The time of a change: never the same for two changes of one order."""
+        self.version += 1
+        sale.updated_at = max(self._now(), sale.updated_at + timedelta(seconds=1))
+        return sale.updated_at
+
+    def _emit_order(self, topic: str, sale: Sale) -> None:
+        body = self._shop.views.order_body(sale)
+        self._shop.hook_desk.emit(topic, lambda _: body)
+
+    def _now(self) -> datetime:
+        return self._shop.clock().replace(microsecond=0)

@@ -1,0 +1,204 @@
+"""The fields at the root of the stand-in's GraphQL: queries and mutations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from graphql import GraphQLError
+
+from sandbox.shopify_bulk import operation_view, searched
+from sandbox.shopify_discounts import BASIC, FREE_SHIPPING, Discount
+from sandbox.shopify_views import connection, digits, sale_index
+from sandbox.world import Person, Sale
+
+if TYPE_CHECKING:
+    from sandbox.shopify import ShopifySandbox
+
+View = dict[str, Any]
+_MOST_PAGED = 25_000
+
+
+class Root:
+    """Resolves the root fields for one sandbox."""
+
+    def __init__(self, shop: ShopifySandbox) -> None:
+        self._shop = shop
+        self._digits = digits(shop.world.seed.currency)
+
+    def fields(self) -> View:
+        """The root value of an execution."""
+        return {
+            "shop": self._shop.views.shop(),
+            "customer": self._customer,
+            "customers": lambda info, **asked: self._page("customers", **asked),
+            "order": self._order,
+            "orders": lambda info, **asked: self._page("orders", **asked),
+            "discountNodes": self._discount_nodes,
+            "codeDiscountNodeByCode": self._by_code,
+            "nodes": lambda info, ids: [self._node(gid) for gid in ids],
+            "bulkOperation": self._bulk_operation,
+            "bulkOperations": self._bulk_operations,
+            "webhookSubscriptions": self._subscriptions,
+            "bulkOperationRunQuery": self._run_bulk,
+            "bulkOperationCancel": self._cancel_bulk,
+            "discountCodeBasicCreate": lambda info, basicCodeDiscount: self._create(
+                BASIC, basicCodeDiscount, "basicCodeDiscount"
+            ),
+            "discountCodeBasicUpdate": lambda info, id, basicCodeDiscount: self._update(
+                id, BASIC, basicCodeDiscount, "basicCodeDiscount"
+            ),
+            "discountCodeFreeShippingCreate": lambda info, freeShippingCodeDiscount: self._create(
+                FREE_SHIPPING, freeShippingCodeDiscount, "freeShippingCodeDiscount"
+            ),
+            "discountCodeFreeShippingUpdate": lambda info, id, freeShippingCodeDiscount: self._update(
+                id, FREE_SHIPPING, freeShippingCodeDiscount, "freeShippingCodeDiscount"
+            ),
+            "discountCodeDeactivate": self._deactivate,
+            "discountCodeDelete": self._delete,
+            "webhookSubscriptionCreate": self._subscribe,
+            "webhookSubscriptionDelete": self._unsubscribe,
+        }
+
+    def bulk_sources(self) -> dict[str, Callable[[str], tuple[Iterable[Any], Callable[[Any], View]]]]:
+        """What bulk operations can read."""
+        return {"customers": self._customers_found, "orders": self._orders_found}
+
+    # -- customers and orders ----------------------------------------------------------------------------------------
+
+    def _customers_found(self, search: str | None) -> tuple[Iterable[Person], Callable[[Any], View]]:
+        holds = searched(search, lambda p: {"updated_at": p.joined_at, "created_at": p.joined_at})
+        return (p for p in self._shop.customers.values() if holds(p)), self._shop.views.customer
+
+    def _orders_found(self, search: str | None) -> tuple[Iterable[Sale], Callable[[Any], View]]:
+        holds = searched(search, lambda s: {"updated_at": s.updated_at, "created_at": s.placed_at})
+        return (s for s in self._shop.world.sales if holds(s)), self._shop.views.order
+
+    def _page(
+        self, name: str, *, first: int = 50, after: str | None = None, query: str | None = None, **_: Any
+    ) -> View:
+        if after and int(after) + first > _MOST_PAGED:
+            raise GraphQLError("Pagination ends at 25000 objects.", extensions={"code": "BAD_REQUEST"})
+        found, view = self.bulk_sources()[name](query or "")
+        return connection(list(found), view=view, first=first, after=after)
+
+    def _customer(self, info: Any, id: str) -> View | None:
+        person = self._shop.customers.get(id.rpartition("/")[2])
+        return self._shop.views.customer(person) if person else None
+
+    def _order(self, info: Any, id: str) -> View | None:
+        index, sales = sale_index(id.rpartition("/")[2]), self._shop.world.sales
+        return self._shop.views.order(sales[index]) if 0 <= index < len(sales) else None
+
+    # -- discounts ---------------------------------------------------------------------------------------------------
+
+    def _discount_nodes(
+        self, info: Any, first: int = 50, after: str | None = None, query: str | None = None, **_: Any
+    ) -> View:
+        holds = searched(query, lambda d: {"id": d.number, "method": "code", "updated_at": d.updated_at})
+        return connection(
+            [d for d in self._shop.discounts if holds(d)],
+            view=lambda d: {
+                "id": _gid(d),
+                "discount": self._shop.views.discount(d),
+            },
+            first=first,
+            after=after,
+        )
+
+    def _by_code(self, info: Any, code: str) -> View | None:
+        found = self._shop.discounts.by_code(code)
+        return self._code_node(found) if found else None
+
+    def _node(self, gid: str) -> View | None:
+        kind, _, number = gid.removeprefix("gid://shopify/").partition("/")
+        if kind != "DiscountCodeNode" or not number.isdigit():
+            return None
+        found = self._shop.discounts.by_number(int(number))
+        return self._code_node(found) if found else None
+
+    def _code_node(self, found: Discount) -> View:
+        return {
+            "__typename": "DiscountCodeNode",
+            "id": _gid(found),
+            "codeDiscount": self._shop.views.discount(found),
+        }
+
+    def _create(self, kind: str, content: View, path: str) -> View:
+        shop = self._shop
+        made, errors = shop.discounts.create(
+            kind, content, path, shop.clock(), shop.customers.keys(), self._digits
+        )
+        return self._outcome(made, errors, "discounts/create")
+
+    def _update(self, gid: str, kind: str, content: View, path: str) -> View:
+        shop = self._shop
+        number = int(gid.rpartition("/")[2])
+        found, errors = shop.discounts.update(
+            number, kind, content, path, shop.clock(), shop.customers.keys(), self._digits
+        )
+        return self._outcome(found, errors, "discounts/update")
+
+    def _deactivate(self, info: Any, id: str) -> View:
+        found, errors = self._shop.discounts.deactivate(int(id.rpartition("/")[2]), self._shop.clock())
+        return self._outcome(found, errors, "discounts/update")
+
+    def _outcome(self, found: Discount | None, errors: list[View], topic: str) -> View:
+        if found is None:
+            return {"codeDiscountNode": None, "userErrors": errors}
+        body = self._shop.views.discount_body(found)
+        self._shop.hook_desk.emit(topic, lambda _: body)
+        return {"codeDiscountNode": self._code_node(found), "userErrors": []}
+
+    def _delete(self, info: Any, id: str) -> View:
+        found = self._shop.discounts.delete(int(id.rpartition("/")[2]))
+        if found is None:
+            error = {
+                "field": ["id"],
+                "message": "Discount does not exist.",
+                "code": "INVALID",
+                "extraInfo": None,
+            }
+            return {"deletedCodeDiscountId": None, "userErrors": [error]}
+        body = {"admin_graphql_api_id": _gid(found), "deleted_at": self._shop.clock().isoformat()}
+        self._shop.hook_desk.emit("discounts/delete", lambda _: body)
+        return {"deletedCodeDiscountId": id, "userErrors": []}
+
+    # -- bulk operations and webhooks --------------------------------------------------------------------------------
+
+    def _run_bulk(self, info: Any, query: str, groupObjects: bool = False) -> View:
+        operation, errors = self._shop.bulk.start(query)
+        view = operation_view(operation, self._shop.url) if operation else None
+        return {"bulkOperation": view, "userErrors": errors}
+
+    def _cancel_bulk(self, info: Any, id: str) -> View:
+        operation = self._shop.bulk.cancel(id)
+        if operation is None:
+            error = {"field": ["id"], "message": "Bulk operation does not exist"}
+            return {"bulkOperation": None, "userErrors": [error]}
+        return {"bulkOperation": operation_view(operation, self._shop.url), "userErrors": []}
+
+    def _bulk_operation(self, info: Any, id: str) -> View | None:
+        operation = self._shop.bulk.operations.get(id)
+        return operation_view(operation, self._shop.url) if operation else None
+
+    def _bulk_operations(self, info: Any, first: int = 50, after: str | None = None, **_: Any) -> View:
+        found = list(self._shop.bulk.operations.values())
+        return connection(found, view=lambda o: operation_view(o, self._shop.url), first=first, after=after)
+
+    def _subscriptions(self, info: Any, first: int = 50, after: str | None = None, **_: Any) -> View:
+        return self._shop.hook_desk.page(first=first, after=after)
+
+    def _subscribe(self, info: Any, topic: str, webhookSubscription: View) -> View:
+        made, errors = self._shop.hook_desk.create(topic, webhookSubscription)
+        return {"webhookSubscription": made.view() if made else None, "userErrors": errors}
+
+    def _unsubscribe(self, info: Any, id: str) -> View:
+        if self._shop.hook_desk.delete(id):
+            return {"deletedWebhookSubscriptionId": id, "userErrors": []}
+        error = {"field": ["id"], "message": "Webhook subscription does not exist"}
+        return {"deletedWebhookSubscriptionId": None, "userErrors": [error]}
+
+
+def _gid(found: Discount) -> str:
+    return f"gid://shopify/DiscountCodeNode/{found.number}"

@@ -1,0 +1,379 @@
+"""The shapes in which the stand-in Shopify shop shows its world: GraphQL objects and REST-shaped webhook bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sandbox.shopify_discounts import BASIC, FREE_SHIPPING, Discount
+from sandbox.world import Person, Repayment, Sale, Seed
+
+View = dict[str, Any]
+
+_CUSTOMERS_FROM, _ORDERS_FROM, _REFUNDS_FROM = 7_000_000_001, 5_000_000_001, 9_000_000_001
+# A `date` metafield has a year; the shop writes this one where its customer gave none (a leap year, for 29 February).
+MADE_UP_YEAR = 1904
+_DIGITS = {"JPY": 0, "KRW": 0, "ISK": 0, "BHD": 3, "KWD": 3, "TND": 3}
+
+
+def customer_number(person: Person) -> str:
+    """The number in the customer's gid."""
+    return str(_CUSTOMERS_FROM + person.number)
+
+
+def order_number(sale: Sale) -> str:
+    """The number in the order's gid."""
+    return str(_ORDERS_FROM + sale.number)
+
+
+def sale_index(order: str) -> int:
+    """Where in the world's sales an order is."""
+    return int(order) - _ORDERS_FROM
+
+
+def person_index(customer: str) -> int:
+    """Where among the world's people a customer is."""
+    return int(customer) - _CUSTOMERS_FROM
+
+
+def digits(currency: str) -> int:
+    """The currency's decimals."""
+    return _DIGITS.get(currency, 2)
+
+
+def paid_state(sale: Sale) -> str:
+    """Shopify's display financial status."""
+    if sale.paid_at is None:
+        return "VOIDED" if sale.cancelled_at else "PENDING"
+    if not sale.repayments:
+        return "PAID"
+    return "REFUNDED" if sale.repaid_minor >= sale.total_minor else "PARTIALLY_REFUNDED"
+
+
+class Views:
+    """Builds views for one shop: its currency and time zone, and the clock for a discount's status."""
+
+    def __init__(self, seed: Seed, shop: str, clock: Callable[[], datetime]) -> None:
+        self.seed = seed
+        self.shop_domain = shop
+        self.currency = seed.currency
+        self._digits = digits(seed.currency)
+        self._zone = ZoneInfo(seed.time_zone)
+        self._clock = clock
+
+    # -- GraphQL -----------------------------------------------------------------------------------------------------
+
+    def shop(self) -> View:
+        return {
+            "__typename": "Shop",
+            "id": "gid://shopify/Shop/61000000001",
+            "name": self.shop_domain.partition(".")[0].replace("-", " ").title(),
+            "email": "owner@shop.example",
+            "myshopifyDomain": self.shop_domain,
+            "url": f"https://{self.shop_domain}",
+            "currencyCode": self.currency,
+            "ianaTimezone": self.seed.time_zone,
+            "createdAt": "2019-03-01T09:00:00Z",
+            "taxesIncluded": False,
+        }
+
+    def customer(self, person: Person) -> View:
+        number = customer_number(person)
+        first, _, last = person.name.partition(" ")
+        joined = _z(person.joined_at) if person.joined_at else None
+        return {
+            "__typename": "Customer",
+            "id": f"gid://shopify/Customer/{number}",
+            "legacyResourceId": number,
+            "firstName": first,
+            "lastName": last,
+            "displayName": person.name,
+            "defaultEmailAddress": {
+                "emailAddress": person.email,
+                "marketingState": "SUBSCRIBED" if person.number % 3 else "NOT_SUBSCRIBED",
+            },
+            "locale": "en",
+            "state": "ENABLED",
+            "verifiedEmail": True,
+            "tags": [],
+            "numberOfOrders": "0",
+            "createdAt": joined,
+            "updatedAt": joined,
+            "metafield": lambda info, key, namespace=None: self._metafield(person, namespace, key),
+        }
+
+    def _metafield(self, person: Person, namespace: str | None, key: str) -> View | None:
+        if (namespace, key) != ("facts", "birth_date") or person.birthday is None:
+            return None
+        return {
+            "__typename": "Metafield",
+            "id": f"gid://shopify/Metafield/{_CUSTOMERS_FROM + person.number}",
+            "namespace": namespace,
+            "key": key,
+            "type": "date",
+            "value": birth_date(person),
+        }
+
+    def order(self, sale: Sale) -> View:
+        number = order_number(sale)
+        placed, money = _z(sale.placed_at), self._bag
+        return {
+            "__typename": "Order",
+            "id": f"gid://shopify/Order/{number}",
+            "legacyResourceId": number,
+            "name": f"#{1001 + sale.number}",
+            "email": sale.email,
+            "createdAt": placed,
+            "processedAt": placed,
+            "updatedAt": _z(sale.updated_at),
+            "cancelledAt": _z(sale.cancelled_at) if sale.cancelled_at else None,
+            "test": False,
+            "confirmed": True,
+            "currencyCode": self.currency,
+            "presentmentCurrencyCode": self.currency,
+            "displayFinancialStatus": paid_state(sale),
+            "fullyPaid": sale.paid_at is not None,
+            "discountCode": sale.code,
+            "discountCodes": [sale.code] if sale.code else [],
+            "customer": self.customer(sale.person) if sale.by_account else None,
+            "subtotalPriceSet": money(sale.subtotal_minor),
+            "currentSubtotalPriceSet": money(sale.subtotal_minor),
+            "totalTaxSet": money(sale.tax_minor),
+            "totalShippingPriceSet": money(sale.shipping_minor),
+            "totalDiscountsSet": money(sale.discount_minor),
+            "totalPriceSet": money(sale.total_minor),
+            "totalRefundedSet": money(sale.repaid_minor),
+            "tags": [],
+            "refunds": lambda info, first=None: [self.refund(r) for r in sale.repayments[:first]],
+        }
+
+    def refund(self, repayment: Repayment) -> View:
+        number, at = str(_REFUNDS_FROM + repayment.number), _z(repayment.at)
+        return {
+            "__typename": "Refund",
+            "id": f"gid://shopify/Refund/{number}",
+            "legacyResourceId": number,
+            "createdAt": at,
+            "processedAt": at,
+            "updatedAt": at,
+            "totalRefundedSet": self._bag(repayment.total_minor),
+        }
+
+    def discount(self, found: Discount) -> View:
+        """The DiscountCode object itself; its node is around it."""
+        limited = found.customers is not None
+        view: View = {
+            "__typename": found.kind,
+            "title": found.title,
+            "status": found.status(self._clock()),
+            "startsAt": _z(found.starts_at),
+            "endsAt": _z(found.ends_at) if found.ends_at else None,
+            "createdAt": _z(found.created_at),
+            "updatedAt": _z(found.updated_at),
+            "usageLimit": found.usage_limit,
+            "usesPerOrderLimit": None,
+            "asyncUsageCount": found.used,
+            "appliesOncePerCustomer": found.once_per_customer,
+            "tags": found.tags,
+            "codesCount": {"count": 1, "precision": "EXACT"},
+            "codes": lambda info, first=None, after=None, **_: connection([self._code(found)]),
+            "context": {
+                "__typename": "DiscountCustomers" if limited else "DiscountBuyerSelectionAll",
+                "all": "ALL",
+                "customers": [{"id": f"gid://shopify/Customer/{n}"} for n in found.customers or []],
+            },
+        }
+        if found.kind in (BASIC, FREE_SHIPPING):
+            view["minimumRequirement"] = self._minimum(found.minimum_minor)
+        if found.kind == BASIC:
+            view["customerGets"] = {"value": self._value(found)}
+        return view
+
+    def _value(self, found: Discount) -> View:
+        if found.percentage is not None:
+            return {"__typename": "DiscountPercentage", "percentage": found.percentage}
+        amount = self._money(found.amount_minor or 0)
+        return {"__typename": "DiscountAmount", "amount": amount, "appliesOnEachItem": False}
+
+    def _minimum(self, minor: int | None) -> View | None:
+        if minor is None:
+            return None
+        return {
+            "__typename": "DiscountMinimumSubtotal",
+            "greaterThanOrEqualToSubtotal": self._money(minor),
+        }
+
+    @staticmethod
+    def _code(found: Discount) -> View:
+        return {
+            "id": f"gid://shopify/DiscountRedeemCode/{found.number + 10_000_000}",
+            "code": found.code,
+            "asyncUsageCount": found.used,
+        }
+
+    def _bag(self, minor: int) -> View:
+        money = self._money(minor)
+        return {"shopMoney": money, "presentmentMoney": money}
+
+    def _money(self, minor: int) -> View:
+        """GraphQL writes 12.50 as "12.5" and 12.00 as "12.0"."""
+        text = self._plain(minor)
+        if "." in text:
+            text = text.rstrip("0")
+            text += "0" if text.endswith(".") else ""
+        else:
+            text += ".0"
+        return {"amount": text, "currencyCode": self.currency}
+
+    def _plain(self, minor: int) -> str:
+        """12.50 as REST writes it."""
+        if not self._digits:
+            return str(minor)
+        whole, rest = divmod(minor, 10**self._digits)
+        return f"{whole}.{rest:0{self._digits}d}"
+
+    # -- webhook bodies ----------------------------------------------------------------------------------------------
+
+    def customer_body(self, person: Person, *, with_birthday: bool) -> View:
+        number = int(customer_number(person))
+        first, _, last = person.name.partition(" ")
+        joined = self._local(person.joined_at) if person.joined_at else None
+        body: View = {
+            "id": number,
+            "admin_graphql_api_id": f"gid://shopify/Customer/{number}",
+            "email": person.email,
+            "first_name": first,
+            "last_name": last,
+            "state": "enabled",
+            "note": None,
+            "verified_email": True,
+            "currency": self.currency,
+            "created_at": joined,
+            "updated_at": joined,
+            "email_marketing_consent": {
+                "state": "subscribed" if person.number % 3 else "not_subscribed",
+                "opt_in_level": "single_opt_in",
+                "consent_updated_at": None,
+            },
+        }
+        if with_birthday:
+            field = self._metafield(person, "facts", "birth_date")
+            body["metafields"] = (
+                [{k: field[k] for k in ("namespace", "key", "value", "type")}] if field else []
+            )
+        return body
+
+    def order_body(self, sale: Sale) -> View:
+        number, plain = int(order_number(sale)), self._plain
+        placed = self._local(sale.placed_at)
+        code = {"code": sale.code, "amount": plain(sale.discount_minor), "type": "fixed_amount"}
+        customer = self.customer_body(sale.person, with_birthday=False) if sale.by_account else None
+        return {
+            "id": number,
+            "admin_graphql_api_id": f"gid://shopify/Order/{number}",
+            "name": f"#{1001 + sale.number}",
+            "email": sale.email,
+            "contact_email": sale.email,
+            "test": False,
+            "confirmed": True,
+            "currency": self.currency,
+            "presentment_currency": self.currency,
+            "financial_status": paid_state(sale).lower(),
+            "created_at": placed,
+            "processed_at": placed,
+            "updated_at": self._local(sale.updated_at),
+            "cancelled_at": self._local(sale.cancelled_at) if sale.cancelled_at else None,
+            "cancel_reason": "customer" if sale.cancelled_at else None,
+            "subtotal_price": plain(sale.subtotal_minor),
+            "subtotal_price_set": self._rest_bag(sale.subtotal_minor),
+            "total_tax": plain(sale.tax_minor),
+            "total_shipping_price_set": self._rest_bag(sale.shipping_minor),
+            "total_discounts": plain(sale.discount_minor),
+            "total_price": plain(sale.total_minor),
+            "total_price_set": self._rest_bag(sale.total_minor),
+            "discount_codes": [code] if sale.code else [],
+            "customer": customer,
+            "refunds": [self.refund_body(sale, repayment) for repayment in sale.repayments],
+            "source_name": "web",
+            "tags": "",
+        }
+
+    def refund_body(self, sale: Sale, repayment: Repayment) -> View:
+        number, order = _REFUNDS_FROM + repayment.number, int(order_number(sale))
+        at = self._local(repayment.at)
+        return {
+            "id": number,
+            "admin_graphql_api_id": f"gid://shopify/Refund/{number}",
+            "order_id": order,
+            "created_at": at,
+            "processed_at": at,
+            "note": None,
+            "refund_line_items": [],
+            "order_adjustments": [],
+            "transactions": [
+                {
+                    "id": number + 1_000_000_000,
+                    "order_id": order,
+                    "kind": "refund",
+                    "status": "success",
+                    "amount": self._plain(repayment.total_minor),
+                    "currency": self.currency,
+                    "created_at": at,
+                }
+            ],
+        }
+
+    def discount_body(self, found: Discount) -> View:
+        return {
+            "admin_graphql_api_id": f"gid://shopify/DiscountCodeNode/{found.number}",
+            "title": found.title,
+            "status": found.status(self._clock()),
+            "created_at": self._local(found.created_at),
+            "updated_at": self._local(found.updated_at),
+        }
+
+    def _rest_bag(self, minor: int) -> View:
+        money = {"amount": self._plain(minor), "currency_code": self.currency}
+        return {"shop_money": money, "presentment_money": money}
+
+    def _local(self, moment: datetime) -> str:
+        """Webhook bodies give the shop's own time with its offset."""
+        return moment.astimezone(self._zone).isoformat()
+
+
+def connection(
+    items: list[Any],
+    *,
+    view: Callable[[Any], Any] = lambda item: item,
+    first: int | None = None,
+    after: str | None = None,
+) -> View:
+    """A GraphQL connection over a list; a cursor is the place in it."""
+    start = int(after) + 1 if after else 0
+    chosen = items[start : start + (first if first is not None else 50)]
+    end = start + len(chosen)
+    nodes = [view(item) for item in chosen]
+    return {
+        "nodes": nodes,
+        "edges": [{"cursor": str(start + place), "node": node} for place, node in enumerate(nodes)],
+        "pageInfo": {
+            "hasNextPage": end < len(items),
+            "hasPreviousPage": start > 0,
+            "startCursor": str(start) if nodes else None,
+            "endCursor": str(end - 1) if nodes else None,
+        },
+    }
+
+
+def birth_date(person: Person) -> str | None:
+    """The metafield's text."""
+    if person.birthday is None:
+        return None
+    month, day, year = person.birthday
+    return f"{year or MADE_UP_YEAR:04d}-{month:02d}-{day:02d}"
+
+
+def _z(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
