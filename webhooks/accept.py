@@ -36,7 +36,7 @@ _NOT_KEPT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class AcceptLimits:
-    """The largest body, and how long a sender waits: Shopify gives five seconds in all."""
+    """The largest body, and how long a sender waits: the strictest platform gives five seconds in all."""
 
     body_bytes: int = 1024 * 1024
     body_seconds: float = 10.0
