@@ -152,7 +152,7 @@ class EmbeddedServer:
         if not self.data.exists():
             self._create_cluster()
         server_files.write_configuration(self.data, self._account, Path(self._address.host), self._settings)
-        server_files.clear_stale_pid(self.data, self._account)
+        server_files.clear_stale_pid(self.data, self._account, Path(self._address.host))
         begin = server_files.open_log(self.log, self._account)
         said = self._pg_ctl("start", "-s", "-w", "-t", str(int(START_SECONDS)), "-l", str(self.log))
         if server_files.live_postmaster(self.data) is not None:

@@ -129,15 +129,19 @@ def live_postmaster(data: Path) -> int | None:
     return pid if _exists(pid) else None
 
 
-def clear_stale_pid(data: Path, account: Account) -> None:
-    """Keeps a pid file that names an ended or foreign process from stopping the start.
+def clear_stale_pid(data: Path, account: Account, sockets: Path) -> None:
+    """Keeps files that name an ended or foreign process as the server from stopping the start.
 
     A killed server may stay as a zombie when nobody collects it (we ourselves must, as process 1 of a container), or
     its number may be another program's by now. Writing our own number makes PostgreSQL see the file as left over and
     still check that no process of the old server uses its memory; removing the file would skip that check.
     """
+    if live_postmaster(data) is not None:
+        return
+    # The lock beside the socket protects nothing more: the folder is only this server's.
+    (sockets / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
     pid = _noted_pid(data)
-    if pid is None or live_postmaster(data) is not None:
+    if pid is None:
         return
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
