@@ -2,7 +2,8 @@
 
 The engine runs a job at least once and retries what its worker reports. Found out by trying, and mended here:
 
-- a worker that was stopped for long must not end a job that another has taken over meanwhile;
+- a worker that was stopped for long must not end a job that another has taken over meanwhile, and must notice that
+  the others no longer count it among the living;
 - a retry under a queueing lock fails when a twin waits already, and would leave the job "doing" for good;
 - the same happens when the database goes away just as a job ends: what could not be said is said again later;
 - the engine counts every attempt. Here only unexpected failures count, so that a long run can be interrupted
@@ -44,6 +45,9 @@ SET status = (CASE WHEN abort_requested THEN 'failed' ELSE 'todo' END)::procrast
     scheduled_at = %(retry_at)s, attempts = attempts + %(counted)s
 WHERE id = %(job_id)s AND status = 'doing' AND worker_id IS NOT DISTINCT FROM %(worker_id)s
 """
+_HEARTBEAT: LiteralString = (
+    "UPDATE procrastinate_workers SET last_heartbeat = now() WHERE id = %(worker_id)s RETURNING id"
+)
 _POSTPONE_TWIN: LiteralString = """
 UPDATE procrastinate_jobs
 SET scheduled_at = greatest(scheduled_at, %(retry_at)s), attempts = greatest(attempts, %(attempts)s)
@@ -58,6 +62,10 @@ class AgainError(Exception):
         super().__init__(reason)
         self.seconds = seconds
         self.is_failure = is_failure
+
+
+class LostWorkerError(Exception):
+    """This worker was stopped for so long that others took it for dead: it must come back under a new id."""
 
 
 class Patience(BaseRetryStrategy):
@@ -106,6 +114,11 @@ class PatientJobManager(JobManager):
             await self._retry(job, at, counted)
         except ConnectorException:
             self._say_later(partial(self._retry, job, at, counted), job)
+
+    async def update_heartbeat(self, worker_id: int) -> None:
+        """Says that the worker lives. Raises LostWorkerError, which ends it, once others have buried it."""
+        if not await self.connector.execute_query_all_async(_HEARTBEAT, worker_id=worker_id):
+            raise LostWorkerError
 
     async def say_unsaid(self) -> None:
         """Says what could not be said before. Raises ConnectorException while the database is away."""

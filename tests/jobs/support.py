@@ -30,6 +30,8 @@ FAST = Timing(
 )
 FAST_PAUSES = Pauses(most_failures=3, first_seconds=0.1, platform_seconds=0.1, outage_seconds=0.2)
 CHUNK = 10
+# Nothing of a test has to survive a power cut.
+HASTY = {"fsync": "off", "full_page_writes": "off"}
 
 
 def services_over(
