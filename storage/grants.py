@@ -121,6 +121,16 @@ async def record_push(
     await _settle(connection, store_id, ids, returns_on_cancel=returns_on_cancel, now=now)
 
 
+async def settle_codes(
+    connection: Connection, store_id: int, grant_ids: Sequence[int], *, returns_on_cancel: bool, now: datetime
+) -> int:
+    """Brings these grants up to date after their codes' ids changed in this transaction; how many changed."""
+    await take_turn(connection, _turn(store_id))
+    ids = sorted(grant_ids)
+    await connection.execute("SELECT FROM grants WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE", (ids,))
+    return await _settle(connection, store_id, ids, returns_on_cancel=returns_on_cancel, now=now)
+
+
 async def postpone(connection: Connection, store_id: int, until: datetime) -> None:
     """Lets all decided grants of the store wait: it does not answer now."""
     await connection.execute(

@@ -9,12 +9,12 @@ from connectors.base import Store
 from rewards.differences import can_be_repaired, code_difference
 from rewards.errors import RefusedError
 from rewards.records import CodeDraft
-from storage import promotion_codes, stores
+from storage import grants, promotion_codes, stores
 from storage.database import Connection
 from storage.grants import GrantToPush
 from storage.promotion_codes import Checked
 from storage.stores import StoreRow
-from sync.drafts import drafts_for, known_code
+from sync.drafts import drafts_for, known_code, returns_on_cancel
 from sync.services import Services
 
 
@@ -84,9 +84,23 @@ async def _verify_batch(
             report.differences.append(found)
         checks.append(check)
     report.checked += len(batch)
+    # A code that was made anew has another id, and an order may have brought that already.
+    moved = [
+        check.grant_id
+        for grant, check in zip(batch, checks, strict=True)
+        if check.external_id != grant.external_id
+    ]
 
     async def record(connection: Connection) -> None:
         await promotion_codes.record_checks(connection, store.id, checks, services.clock())
+        if moved:
+            await grants.settle_codes(
+                connection,
+                store.id,
+                moved,
+                returns_on_cancel=returns_on_cancel(services, store),
+                now=services.clock(),
+            )
 
     await services.database.retrying(record)
 
