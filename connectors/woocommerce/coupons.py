@@ -30,7 +30,7 @@ PUSH_SIZE = 100
 _PATH = "wc/v3/coupons"
 _TAKEN = "woocommerce_rest_coupon_code_already_exists"
 _GONE = "woocommerce_rest_shop_coupon_invalid_id"
-_LONG_AGO = "2000-01-01T00:00:00"
+_LONG_AGO, _LONG_AGO_GMT = "2000-01-01T00:00:00", "2000-01-03"  # shop local; later than that anywhere
 _ONE = msgspec.json.Decoder(CouponData)
 _MANY = msgspec.json.Decoder(list[CouponData])
 
@@ -121,8 +121,7 @@ class Coupons:
         if changed is None or changed.status in ("draft", "trash"):
             return
         changed = await self._change(number, {"date_expires": _LONG_AGO})
-        expiry = changed.date_expires_gmt if changed else None
-        if changed is not None and (expiry is None or expiry.year > 2000):
+        if changed is not None and (changed.date_expires_gmt or "9999") > _LONG_AGO_GMT:
             raise RefusedError("The shop does not let us switch the coupon off; remove it by hand.")
 
     async def restore(self, draft: CodeDraft, known: KnownCode) -> PushedCode:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
 
@@ -16,7 +16,7 @@ import msgspec
 
 from connectors.base import StoreOptions
 from rewards.changes import Change, CouponSaved, CustomerSaved, Ignored, OrderSaved
-from rewards.errors import RefusedError
+from rewards.errors import InvalidInputError, RefusedError
 from rewards.money import decimal_text, minor_units
 from rewards.records import (
     Benefit,
@@ -64,14 +64,14 @@ class OrderData(msgspec.Struct):
     id: int
     status: str
     currency: str
-    date_created_gmt: datetime | None
-    date_modified_gmt: datetime | None
+    date_created_gmt: str | None
+    date_modified_gmt: str | None
     total: str
     total_tax: str
     shipping_total: str
     discount_total: str
     line_items: list[_Line]
-    date_paid_gmt: datetime | None = None
+    date_paid_gmt: str | None = None
     customer_id: int = 0
     billing: _Billing = msgspec.field(default_factory=_Billing)
     coupon_lines: list[_CouponLine] = []
@@ -90,8 +90,8 @@ class CustomerData(msgspec.Struct):
     email: str = ""
     first_name: str = ""
     last_name: str = ""
-    date_created_gmt: datetime | None = None
-    date_modified_gmt: datetime | None = None
+    date_created_gmt: str | None = None
+    date_modified_gmt: str | None = None
     meta_data: list[_Meta] = []
 
 
@@ -103,8 +103,8 @@ class CouponData(msgspec.Struct):
     amount: str
     status: str
     discount_type: str
-    date_modified_gmt: datetime | None = None
-    date_expires_gmt: datetime | None = None
+    date_modified_gmt: str | None = None
+    date_expires_gmt: str | None = None
     description: str = ""
     usage_count: int = 0
     usage_limit: int | None = None
@@ -153,9 +153,9 @@ def _order(data: OrderData, created: datetime) -> Order:
         subtotal_minor=minor_units(lines[0].total, currency)
         if len(lines) == 1
         else sum(minor_units(line.total, currency) for line in lines),
-        tax_minor=minor_units(data.total_tax, currency),
-        shipping_minor=minor_units(data.shipping_total, currency),
-        discount_minor=minor_units(data.discount_total, currency),
+        tax_minor=_minor(data.total_tax, currency),
+        shipping_minor=_minor(data.shipping_total, currency),
+        discount_minor=_minor(data.discount_total, currency),
         total_minor=minor_units(data.total, currency),
         placed_at=created,
         paid_at=paid_at,
@@ -164,6 +164,11 @@ def _order(data: OrderData, created: datetime) -> Order:
         refunds=tuple([_refund(refund, currency) for refund in data.refunds]) if data.refunds else (),
         source_updated_at=modified,
     )
+
+
+def _minor(text: str, currency: str) -> int:
+    """As `minor_units`; nothing at all, which tax, shipping and discount mostly are, without a look at it."""
+    return 0 if text == "0.00" else minor_units(text, currency)
 
 
 def _status(status: str, paid_at: datetime | None) -> OrderStatus:
@@ -340,8 +345,16 @@ def _meta_text(entries: list[_Meta], key: str) -> str | None:
     return None
 
 
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment else None
+def _utc(text: str | None) -> datetime | None:
+    """A `_gmt` date. Raises InvalidInputError for one that is none, e.g. "-0001-11-30T00:00:00"."""
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text.removesuffix("Z") + "+00:00")
+    except ValueError:
+        raise InvalidInputError(
+            "A date of the shop cannot be read; look for a plugin that changes dates."
+        ) from None
 
 
 def webhook_body(topic: str, address: str, secret: str) -> Mapping[str, str]:
