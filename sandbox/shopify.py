@@ -52,16 +52,17 @@ class ShopifySandbox(Sandbox):
         self.shop = shop or f"sandbox-{world.seed.number}.myshopify.com"
         self.client_secret = client_secret
         self.bucket = Bucket()
-        self.views = Views(world.seed, self.shop, clock)
+        now = self._now
+        self.views = Views(world.seed, self.shop, now)
         self.discounts = DiscountBook(world.seed.now)
         self.customers = {customer_number(p): p for p in world.people if not p.is_guest}
-        self.hook_desk = HookDesk(self.hooks, self.shop, client_secret, API_VERSION, clock)
+        self.hook_desk = HookDesk(self.hooks, self.shop, client_secret, API_VERSION, now)
         self._folder = tempfile.TemporaryDirectory(prefix="sandbox-shopify-", ignore_cleanup_errors=True)
         self.root = Root(self)
         self.bulk = BulkDesk(
             Path(self._folder.name),
             self.root.bulk_sources(),
-            clock,
+            now,
             self._bulk_finished,
             lambda: self.till.version,
         )
@@ -140,6 +141,10 @@ class ShopifySandbox(Sandbox):
             "customer": {"id": int(customer), "email": person.email, "phone": None},
         }
         self.hook_desk.emit(topic, lambda _: body)
+
+    def _now(self) -> datetime:
+        """The clock as it is set now: it may be replaced while the shop is open."""
+        return self.clock()
 
     # -- HTTP --------------------------------------------------------------------------------------------------------
 

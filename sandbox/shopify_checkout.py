@@ -32,7 +32,9 @@ class Till:
         customer = None if person.is_guest else customer_number(person)
         discount = None
         if body.get("code"):
-            discount = shop.discounts.at_checkout(str(body["code"]), email.lower(), customer, subtotal, now)
+            discount = shop.discounts.at_checkout(
+                str(body["code"]), email.lower(), customer, subtotal, shop.clock()
+            )
         sale = self._sale(person, email, subtotal, discount, now)
         shop.world.sales.append(sale)
         self._redeem(discount, email)

@@ -12,7 +12,7 @@ import msgspec
 
 from connectors.base import Secret, StoreAccess
 from connectors.shopify.access import AccessToken, base_url
-from connectors.shopify.documents import API_VERSION, document, is_mutation
+from connectors.shopify.documents import API_VERSION, document, may_repeat
 from connectors.shopify.failures import GraphqlError, NotRunError, error_for_graphql, error_for_status
 from connectors.shopify.pace import Cost, CostBucket
 from rewards.errors import RetryLaterError
@@ -50,7 +50,8 @@ class ShopifyClient:
     async def call(self, name: str, variables: Mapping[str, object], data: type[T]) -> T:
         """Runs operations/NAME.graphql and reads its `data` as the given type.
 
-        Tries again within the store's patience: always when Shopify has not run the request, otherwise only queries.
+        Tries again within the store's patience: where it is unknown whether the first try has run, only documents
+        that may run twice.
         """
         deadline = time.monotonic() + self._patience
         tries = 0
@@ -60,8 +61,8 @@ class ShopifyClient:
                 return await self._run(name, variables, data, deadline)
             except RetryLaterError as error:
                 wait = error.retry_after_seconds or min(0.25 * 2**tries, 5.0)
-                may_repeat = isinstance(error, NotRunError) or not is_mutation(name)
-                if not may_repeat or tries >= _MOST_TRIES or time.monotonic() + wait > deadline:
+                is_safe = isinstance(error, NotRunError) or may_repeat(name)
+                if not is_safe or tries >= _MOST_TRIES or time.monotonic() + wait > deadline:
                     raise
                 await asyncio.sleep(wait)
 
@@ -93,16 +94,22 @@ class ShopifyClient:
 
     async def _post(self, content: Mapping[str, object]) -> _Answer:
         body = msgspec.json.encode(content)
-        token = await self._token.get()
+        token = await self._fresh_token()
         status, headers, text = await self._exchange(body, token)
         if status == 401 and self._token.drop(token):
-            status, headers, text = await self._exchange(body, await self._token.get())
+            status, headers, text = await self._exchange(body, await self._fresh_token())
         if status != 200:
             raise error_for_status(status, headers)
         try:
             return _ANSWER.decode(text)
         except msgspec.MsgspecError:
             raise RetryLaterError("Shopify's answer could not be read.") from None
+
+    async def _fresh_token(self) -> Secret:
+        try:
+            return await self._token.get()
+        except RetryLaterError as error:
+            raise NotRunError(str(error), retry_after_seconds=error.retry_after_seconds) from error
 
     async def _exchange(self, body: bytes, token: Secret) -> tuple[int, Mapping[str, str], bytes]:
         headers = {"Content-Type": "application/json", "X-Shopify-Access-Token": token.reveal()}

@@ -7,6 +7,10 @@ from importlib.resources import files
 
 API_VERSION = "2026-10"
 
+# Setting up a webhook twice is an error on Shopify; every other document of ours may run twice: a second export does
+# no harm, an update writes the same again, and a second discount with the same code is refused as TAKEN.
+_NOT_TWICE = frozenset({"webhook_create"})
+
 
 @cache
 def document(name: str) -> str:
@@ -14,10 +18,9 @@ def document(name: str) -> str:
     return files("connectors.shopify").joinpath("operations", f"{name}.graphql").read_text(encoding="utf-8")
 
 
-@cache
-def is_mutation(name: str) -> bool:
-    """True where running the document twice could do something twice."""
-    return "\nmutation " in "\n" + document(name)
+def may_repeat(name: str) -> bool:
+    """True where the document may be sent again when it is unknown whether it has run."""
+    return name not in _NOT_TWICE
 
 
 def bulk_document(name: str, search: str) -> str:

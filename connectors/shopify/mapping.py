@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Annotated
 
 import msgspec
 
 from rewards.errors import InvalidInputError
-from rewards.money import minor_units
+from rewards.money import exponent, minor_units
 from rewards.occasions import birthday
 from rewards.records import Birthday, Customer, Order, OrderStatus, Refund, RefundStatus
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+_decimals = cache(exponent)
 
 BIRTHDAY_NAMESPACE, BIRTHDAY_KEY = "facts", "birth_date"
 
@@ -397,5 +400,10 @@ def _rest_bag(bag: _RestMoneyBag | None, currency: str) -> int:
 
 
 def _minor(text: str, currency: str) -> int:
-    """GraphQL writes 12.5 for 12.50: the zero keeps such amounts on the fast path."""
-    return minor_units(text + "0" if text[-2:-1] == "." else text, currency)
+    """Minor units, without `Decimal` for what nearly every amount looks like (GraphQL writes 12.5 for 12.50)."""
+    if _decimals(currency) == 2:
+        head, _, tail = text.partition(".")
+        digits = head + tail if len(tail) == 2 else head + tail + "0" if len(tail) == 1 else ""
+        if digits.isdecimal():
+            return int(digits)
+    return minor_units(text, currency)
