@@ -147,15 +147,14 @@ class WorkerSupervisor:
 
 
 async def work_until_told(jobs: Jobs, timing: Timing | None = None) -> None:
-    """Works until SIGTERM or SIGINT."""
+    """Works until SIGTERM or SIGINT. The jobs are open."""
     supervisor = WorkerSupervisor(jobs, timing)
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
         loop.add_signal_handler(number, supervisor.stop)
     try:
-        async with jobs.opened():
-            await supervisor.run()
+        await supervisor.run()
     finally:
         for number in signals:
             loop.remove_signal_handler(number)

@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 # With the 8 of the database's own pool and one that listens, a process holds at most 12 connections.
 POOL_SIZE = 3
-WAIT_SECONDS = 10.0
 
 _FINISH: LiteralString = """
 WITH mine AS MATERIALIZED (
@@ -158,13 +157,13 @@ class PatientJobManager(JobManager):
         self._unsaid.append(saying)
 
 
-def make_app(conninfo: str) -> tuple[App, PatientJobManager]:
+def make_app(conninfo: str, wait_seconds: float) -> tuple[App, PatientJobManager]:
     """The engine over its own small pool of connections; not open yet."""
     connector = PsycopgConnector(
         conninfo=conninfo,
         min_size=1,
         max_size=POOL_SIZE,
-        timeout=WAIT_SECONDS,
+        timeout=wait_seconds,
         # The pool's pauses between attempts double; giving up early makes the next query try at once.
         reconnect_timeout=2.0,
         name="jobs",

@@ -49,7 +49,7 @@ class Jobs:
         self.pauses = pauses
         self.app: App
         self.manager: PatientJobManager
-        self.app, self.manager = make_app(services.database.conninfo)
+        self.app, self.manager = make_app(services.database.conninfo, services.database.settings.wait_seconds)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Jobs]:

@@ -28,9 +28,10 @@ async def main(arguments: list[str]) -> None:
     try:
         async with aiohttp.ClientSession() as session:
             services = services_over(database, session)
-            jobs = build(services, work(import_history=count, drain=count), FAST_PAUSES)
-            print("ready", flush=True)
-            await work_until_told(jobs, FAST)
+            given = work(import_history=count, drain=count)
+            async with build(services, given, FAST_PAUSES).opened() as jobs:
+                print("ready", flush=True)
+                await work_until_told(jobs, FAST)
     finally:
         await database.close()
 

@@ -6,8 +6,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -60,6 +61,14 @@ async def worker_process(*arguments: str, log: Path) -> AsyncIterator[WorkerProc
                 process.send_signal(signal.SIGCONT)
                 process.kill()
         await process.wait()
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that the server's system user can reach, also when the tests run as root."""
+    with tempfile.TemporaryDirectory(prefix="perennial-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 class Network:

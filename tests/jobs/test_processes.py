@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +18,7 @@ from storage.database import Database, DatabaseSettings
 from storage.migrate import migrate
 from sync.jobs import Jobs, build
 from sync.services import Services
-from tests.jobs.processes import Network, worker_process
+from tests.jobs.processes import Network, open_folder, worker_process
 from tests.jobs.support import (
     FAST,
     HASTY,
@@ -182,14 +182,6 @@ async def test_an_outage_of_the_database_is_survived(
 
             await until(is_drained)
         await network.cut()
-
-
-@contextmanager
-def open_folder() -> Iterator[Path]:
-    """A folder that the server's system user can reach, also when the tests run as root."""
-    with tempfile.TemporaryDirectory(prefix="perennial-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 async def test_the_embedded_server_comes_back_after_kill_9(log: Path) -> None:

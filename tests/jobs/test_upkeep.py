@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
+import aiohttp
+import pytest
+from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job, Status
 
-from storage.database import Database
+from storage.database import Database, DatabaseSettings
 from sync import upkeep
 from sync.jobs import Jobs, build
 from sync.services import Services
-from tests.jobs.support import add_store, jobs_of, rows, run_waiting, work
+from tests.jobs.processes import Network, open_folder
+from tests.jobs.support import add_store, jobs_of, rows, run_waiting, services_over, until, work
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -214,3 +219,36 @@ async def test_old_deliveries_and_ended_jobs_are_removed(services: Services, sto
     assert [job["id"] for job in await rows(database, "SELECT id FROM procrastinate_jobs ORDER BY id")] == [
         fresh.id
     ]
+
+
+async def test_an_end_that_the_database_missed_is_said_again(database_url: str, store_id: int) -> None:
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(open_folder())
+        network = Network(folder, database_url)
+        stack.push_async_callback(network.cut)
+        await network.mend()
+        database = await Database.open(DatabaseSettings(network.url, folder, wait_seconds=1))
+        stack.push_async_callback(database.close)
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        jobs = await stack.enter_async_context(build(services_over(database, session), work()).opened())
+        await jobs.wake("drain", store_id)
+        await jobs.wake("push", store_id)
+        ended = await start_as_dead_worker(jobs, 0)
+        to_retry = await start_as_dead_worker(jobs, 0)
+
+        await network.cut()
+        await jobs.manager.finish_job(ended, Status.SUCCEEDED, delete_job=True)
+        await jobs.manager.retry_job(to_retry)
+        with pytest.raises(ConnectorException):
+            await jobs.manager.say_unsaid()
+
+        await network.mend()
+        await until(lambda: said(jobs))
+        assert await jobs_of(database, "drain") == []
+        assert [job["status"] for job in await jobs_of(database, "push")] == ["todo"]
+
+
+async def said(jobs: Jobs) -> bool:
+    """True once the database has been told."""
+    await jobs.manager.say_unsaid()
+    return True

@@ -1,0 +1,111 @@
+"""Puts the pieces together: platforms from their folders, services from settings, jobs from what the layers do."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+
+import aiohttp
+
+import connectors
+from app.settings import Settings
+from app.worker import Timing
+from connectors.base import Connector
+from rewards.errors import AlreadyReversedError
+from storage.database import Database
+from storage.migrate import check_schema, migrate
+from storage.secrets import SecretBox
+from sync import backfill, history, occasions, push, reconcile
+from sync.jobs import Jobs, Work, build
+from sync.services import Services
+from webhooks.draining import drain
+
+# A platform that does not answer must not hold a job for good; long downloads only have to go on.
+CONNECT_SECONDS = 15.0
+SILENCE_SECONDS = 60.0
+
+
+def load_connectors() -> dict[str, Connector]:
+    """Every platform that has a folder under connectors/, by its name."""
+    found: dict[str, Connector] = {}
+    for module in pkgutil.iter_modules(connectors.__path__, f"{connectors.__name__}."):
+        if module.ispkg:
+            connector: Connector = importlib.import_module(module.name).CONNECTOR
+            found[connector.platform] = connector
+    return found
+
+
+def utc_now() -> datetime:
+    """The clock of every process but the tests'."""
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings, *, clock: Callable[[], datetime] = utc_now
+) -> AsyncIterator[Services]:
+    """Database, HTTP session and platforms while the block runs. Raises DatabaseError that says what to do.
+
+    The embedded database is brought up to date by itself; that of a server is the operator's to migrate.
+    """
+    database = await Database.open(settings.database)
+    try:
+        await (migrate(database) if database.is_embedded else check_schema(database))
+        box = SecretBox.open(settings.key_text, settings.data_dir)
+        async with open_session() as session:
+            yield Services(
+                database=database,
+                connectors=load_connectors(),
+                session=session,
+                clock=clock,
+                secret_box=box,
+                public_url=settings.public_url,
+                allow_private_hosts=settings.allow_private_hosts,
+            )
+    finally:
+        await database.close()
+
+
+def open_session() -> aiohttp.ClientSession:
+    """The HTTP session that all platforms share."""
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
+    return aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+
+
+@asynccontextmanager
+async def open_jobs(services: Services) -> AsyncIterator[Jobs]:
+    """The jobs over these services, ready to be asked for and to be run."""
+    async with build(services, work()).opened() as jobs:
+        yield jobs
+
+
+def work() -> Work:
+    """What each job does."""
+    return Work(
+        drain=drain,
+        push=push.push_store,
+        import_history=history.run_import,
+        reconcile=reconcile.reconcile,
+        backfill=backfill.continue_run,
+        undo_backfill=_undo,
+        occasions=_occasions,
+    )
+
+
+def timing(settings: Settings) -> Timing:
+    """How often a worker of these settings shows that it lives."""
+    return Timing(heartbeat_seconds=settings.heartbeat_seconds, stalled_seconds=settings.stalled_seconds)
+
+
+async def _undo(services: Services, run_id: int) -> None:
+    # A job may run twice; the second time there is nothing left to undo.
+    with suppress(AlreadyReversedError):
+        await backfill.undo_run(services, run_id)
+
+
+async def _occasions(services: Services) -> None:
+    await occasions.run(services)
+    await push.expire(services)
