@@ -64,7 +64,7 @@ class Account:
 def server_account() -> Account:
     """Ourselves, or as root the system user, which is created when it is missing."""
     if os.geteuid() != 0:
-        return Account(str(os.geteuid()), os.geteuid(), os.getegid(), switches=False)
+        return Account(_own_name(), os.geteuid(), os.getegid(), switches=False)
     with contextlib.suppress(KeyError):
         return _system_account()
     _create_system_user()
@@ -75,6 +75,16 @@ def server_account() -> Account:
             f"As root the database runs as the system user '{SYSTEM_USER}', and that user could not be created. "
             f"Create it (useradd --system --shell /usr/sbin/nologin {SYSTEM_USER}), run Perennial as an ordinary "
             "user, or set PERENNIAL_DATABASE_URL to a PostgreSQL server."
+        ) from None
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise DatabaseError(
+            f"PostgreSQL runs only for users that have a name, and the user number {os.geteuid()} has none. Give it a "
+            "line in /etc/passwd, or set PERENNIAL_DATABASE_URL to a PostgreSQL server."
         ) from None
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -69,11 +71,13 @@ class EmbeddedServer:
 
     async def start(self) -> ServerAddress:
         """Starts, adopts or restarts the server and counts us among its users. Raises DatabaseError."""
-        return await asyncio.to_thread(self._start)
+        with self._explained():
+            return await asyncio.to_thread(self._start)
 
     async def ensure(self) -> None:
         """Restarts the server if it died; costs one connection when it lives. Raises DatabaseError."""
-        await asyncio.to_thread(self._ensure)
+        with self._explained():
+            await asyncio.to_thread(self._ensure)
 
     async def stop(self) -> None:
         """Takes us off its users and stops the server if nobody else uses it. May be called twice."""
@@ -125,9 +129,7 @@ class EmbeddedServer:
         while (answer := self._try_connecting()) is not Answer.READY:
             waited = time.monotonic() - began
             if waited > START_SECONDS:
-                raise DatabaseError(
-                    f"The database in {self.data_dir} did not answer within {START_SECONDS:.0f} seconds. See {self.log}."
-                )
+                raise self._no_answer()
             if answer is Answer.NO_DATABASE:
                 self._create_database()
             elif answer is Answer.WAIT:
@@ -256,12 +258,34 @@ class EmbeddedServer:
         assert self._account is not None
         return programs_folder(self.data_dir, self._account) / name
 
+    def _no_answer(self) -> DatabaseError:
+        return DatabaseError(
+            f"The database in {self.data_dir} did not answer within {START_SECONDS:.0f} seconds. See {self.log}."
+        )
+
     def _full_disk(self, free: int | None = None) -> DatabaseError:
         left = shutil.disk_usage(self.data_dir).free if free is None else free
         return DatabaseError(
             f"There is no disk space for the database in {self.data_dir}: {left // 1024**2} MB are free, and it needs "
             f"at least {NEEDED_BYTES // 1024**2} MB. Free some, or set PERENNIAL_DATA_DIR to a larger disk."
         )
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns what the system refuses into what to do about it."""
+        try:
+            yield
+        except psycopg.errors.DiskFull as error:
+            raise self._full_disk() from error
+        except subprocess.TimeoutExpired as error:
+            raise self._no_answer() from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise self._full_disk() from error
+            raise DatabaseError(
+                f"The database in {self.data_dir} cannot be used ({error.strerror}: {error.filename}). Check that the "
+                "folder is yours and can be written, or set PERENNIAL_DATA_DIR to another one."
+            ) from error
 
     @contextlib.contextmanager
     def _exclusively(self) -> Iterator[None]:
@@ -285,12 +309,7 @@ class EmbeddedServer:
             os.close(descriptor)
 
     def _open_lock(self, name: str) -> int:
-        try:
-            return os.open(self.data_dir / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise DatabaseError(
-                f"{self.data_dir / name} cannot be opened ({error.strerror}). Is the disk full, or the folder not yours?"
-            ) from error
+        return os.open(self.data_dir / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def _release(self) -> None:
         if self._users_lock is not None:

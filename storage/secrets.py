@@ -62,7 +62,7 @@ class SecretBox:
         cipher = self._ciphers.get(key_id)
         if cipher is None:
             raise DatabaseError(
-                f"The {column} of store {store_id} were sealed with a key that is not here. Put the earlier key back: "
+                f"The secret '{column}' of row {store_id} was sealed with a key that is not here. Put the earlier key back: "
                 f"as PERENNIAL_SECRET_KEY (several, newest first, with commas between), or as {KEY_FILE} in the data "
                 "folder. Without it, connect the store again."
             )
@@ -70,7 +70,7 @@ class SecretBox:
             return cipher.decrypt(nonce, rest, _bound_to(store_id, column)).decode()
         except InvalidTag:
             raise DatabaseError(
-                f"The {column} of store {store_id} have been altered or moved in the database and cannot be opened. "
+                f"The secret '{column}' of row {store_id} has been altered or moved in the database and cannot be opened. "
                 "Restore them from a backup, or connect the store again."
             ) from None
 

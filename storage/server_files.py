@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import stat
 import sys
 import tempfile
@@ -97,22 +96,21 @@ def write_configuration(data: Path, account: Account, sockets: Path, extra: Mapp
     lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in settings.items()]
     _replace(data / "postgresql.conf", head + "".join(lines) + "include_if_exists = 'custom.conf'\n", account)
     _replace(data / "pg_hba.conf", "local all all peer map=app\n", account)
-    users = dict.fromkeys((account.name if account.switches else pwd_name(account.uid), "root"))
+    users = dict.fromkeys((account.name, "root"))
     _replace(data / "pg_ident.conf", "".join(f'app "{user}" {ROLE}\n' for user in users), account)
-
-
-def pwd_name(uid: int) -> str:
-    """The name that the server sees for a user."""
-    return pwd.getpwuid(uid).pw_name
 
 
 def _replace(path: Path, text: str, account: Account) -> None:
     """Puts a file in place whole, never through a link that somebody left there."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    account.give(Path(name))
-    Path(name).replace(path)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        account.give(Path(name))
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink()
+        raise
 
 
 def live_postmaster(data: Path) -> int | None:

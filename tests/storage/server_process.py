@@ -1,12 +1,16 @@
 """A process that shares the embedded server: starts it, says where, and waits for its orders on standard input.
 
-Run as `python server_process.py FOLDER`. Orders: `stop` (clean), `ensure`, `query`; anything else ends it at once.
+Run as `python server_process.py FOLDER [USER]`. Orders: `stop` (clean), `ensure`, `query`. As root it can become another
+user, only after all is imported, since that user may not be able to read this Python.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -35,5 +39,15 @@ async def _main(folder: Path) -> None:
         print(found[0] if found else None, flush=True)
 
 
+def _become(name: str) -> None:
+    user = pwd.getpwnam(name)
+    assert ThreadPoolExecutor  # asyncio loads it only when it is first used
+    os.setgroups([])
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+
+
 if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        _become(sys.argv[2])
     asyncio.run(_main(Path(sys.argv[1])))

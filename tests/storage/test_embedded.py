@@ -19,13 +19,12 @@ from rewards.errors import DatabaseError
 from storage.database import Database, DatabaseSettings
 from storage.embedded import EmbeddedServer, ServerAddress
 from storage.migrate import check_schema, migrate
+from tests.storage.server_helpers import OtherProcess, is_alive, postmaster
 
 # ruff: noqa: ASYNC220, ASYNC240 - what happens to files and processes is the subject here, and nobody else waits
 
-ROOT = Path(__file__).parents[2]
 HASTY = {"fsync": "off"}
 IS_ROOT = os.geteuid() == 0
-needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can change users and mount file systems")
 
 
 @pytest.fixture
@@ -42,58 +41,11 @@ def _connect(address: ServerAddress) -> psycopg.Connection[tuple[object, ...]]:
     )
 
 
-def _postmaster(data_dir: Path) -> int:
-    return int((data_dir / "pg18" / "postmaster.pid").read_text().split("\n", 1)[0])
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
 async def _until(holds: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it did not come about in time"
         await asyncio.sleep(0.02)
-
-
-class OtherProcess:
-    """A process of its own that shares the server."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("server_process.py"), data_dir],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.said = self._line()
-
-    def tell(self, order: str) -> str:
-        """Gives an order and waits for the answer."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(order + "\n")
-        self.process.stdin.flush()
-        return self._line()
-
-    def _line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def kill(self) -> None:
-        """As `kill -9` does."""
-        self.process.kill()
-        self.close()
-
-    def close(self) -> None:
-        """Waits for its end and lets go of its pipes."""
-        self.process.communicate(timeout=30)
 
 
 async def test_a_first_start_makes_a_private_server_and_stopping_ends_it(
@@ -106,11 +58,11 @@ async def test_a_first_start_makes_a_private_server_and_stopping_ends_it(
     for folder in (data_dir, data_dir / "pg18", Path(address.host)):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert (data_dir / "pg18" / "pg_hba.conf").read_text() == "local all all peer map=app\n"
-    pid = _postmaster(data_dir)
-    assert _is_alive(pid)
+    pid = postmaster(data_dir)
+    assert is_alive(pid)
     await server.stop()
     await server.stop()
-    assert not _is_alive(pid)
+    assert not is_alive(pid)
 
 
 async def test_what_was_committed_is_there_after_a_stop_and_a_start(server: EmbeddedServer) -> None:
@@ -124,13 +76,13 @@ async def test_what_was_committed_is_there_after_a_stop_and_a_start(server: Embe
 async def test_the_last_process_to_stop_stops_the_server(server: EmbeddedServer, data_dir: Path) -> None:
     await server.start()
     others = [OtherProcess(data_dir) for _ in range(2)]
-    pid = _postmaster(data_dir)
+    pid = postmaster(data_dir)
     await server.stop()
-    assert _is_alive(pid)
+    assert is_alive(pid)
     assert others[0].tell("stop") == "stopped"
-    assert _is_alive(pid)
+    assert is_alive(pid)
     assert others[1].tell("stop") == "stopped"
-    assert not _is_alive(pid)
+    assert not is_alive(pid)
     for other in others:
         other.close()
 
@@ -142,20 +94,20 @@ async def test_processes_that_start_at_once_share_one_server(server: EmbeddedSer
     for other in others:
         assert other.tell("stop") == "stopped"
         other.close()
-    assert _is_alive(_postmaster(data_dir))
+    assert is_alive(postmaster(data_dir))
 
 
 async def test_a_server_whose_process_was_killed_is_adopted_and_then_stopped(
     server: EmbeddedServer, data_dir: Path
 ) -> None:
     other = OtherProcess(data_dir)
-    pid = _postmaster(data_dir)
+    pid = postmaster(data_dir)
     other.kill()
-    assert _is_alive(pid)
+    assert is_alive(pid)
     await server.start()
-    assert _postmaster(data_dir) == pid
+    assert postmaster(data_dir) == pid
     await server.stop()
-    assert not _is_alive(pid)
+    assert not is_alive(pid)
 
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGQUIT])
@@ -166,11 +118,11 @@ async def test_a_killed_server_comes_back_with_what_was_committed(
     other = OtherProcess(data_dir)
     with _connect(address) as connection:
         connection.execute("CREATE TABLE notes AS SELECT generate_series(1, 1000) AS id")
-    pid = _postmaster(data_dir)
+    pid = postmaster(data_dir)
     os.kill(pid, kill)
-    await _until(lambda: not _is_alive(pid))
+    await _until(lambda: not is_alive(pid))
     await asyncio.gather(server.ensure(), asyncio.to_thread(other.tell, "ensure"))
-    assert _postmaster(data_dir) != pid
+    assert postmaster(data_dir) != pid
     with _connect(address) as connection:
         assert connection.execute("SELECT count(*) FROM notes").fetchone() == (1000,)
     assert other.tell("query") == "1000"
@@ -182,11 +134,11 @@ async def test_server_and_process_killed_together_are_recovered_by_the_next_star
     server: EmbeddedServer, data_dir: Path
 ) -> None:
     other = OtherProcess(data_dir)
-    pid = _postmaster(data_dir)
+    pid = postmaster(data_dir)
     os.kill(pid, signal.SIGKILL)
     other.kill()
     await server.start()
-    assert _postmaster(data_dir) != pid
+    assert postmaster(data_dir) != pid
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -196,7 +148,7 @@ async def test_a_pid_file_that_names_another_live_process_does_not_stop_the_star
     await server.start()
     file = data_dir / "pg18" / "postmaster.pid"
     kept = file.read_text().split("\n", 1)[1]
-    os.kill(_postmaster(data_dir), signal.SIGKILL)
+    os.kill(postmaster(data_dir), signal.SIGKILL)
     account = file.stat()
     # As the server's own user, whose processes PostgreSQL would take for a running server.
     user = {"user": account.st_uid, "group": account.st_gid, "extra_groups": []} if IS_ROOT else {}
@@ -204,7 +156,7 @@ async def test_a_pid_file_that_names_another_live_process_does_not_stop_the_star
     try:
         file.write_text(f"{stranger.pid}\n{kept}")
         await server.ensure()
-        assert _postmaster(data_dir) != stranger.pid
+        assert postmaster(data_dir) != stranger.pid
         assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -320,7 +272,7 @@ async def test_while_the_server_is_away_queries_fail_soon_and_afterwards_work(da
     settings = DatabaseSettings(None, data_dir, wait_seconds=1, server_settings=HASTY)
     database = await Database.open(settings)
     try:
-        os.kill(_postmaster(data_dir), signal.SIGKILL)
+        os.kill(postmaster(data_dir), signal.SIGKILL)
 
         async def ask() -> object:
             async with database.transaction() as connection:
@@ -349,7 +301,7 @@ async def test_a_server_that_hangs_does_not_hang_us(data_dir: Path) -> None:
     with psycopg.connect(database.conninfo) as connection:
         found = connection.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'")
         pids = [row[0] for row in found.fetchall() if row[0] != connection.info.backend_pid]
-    pids.append(_postmaster(data_dir))
+    pids.append(postmaster(data_dir))
     try:
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)

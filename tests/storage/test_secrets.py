@@ -56,7 +56,7 @@ def test_rubbish_does_not_open(sealed: bytes) -> None:
 
 def test_another_key_says_which_key_is_missing(secret_box: SecretBox) -> None:
     sealed = secret_box.seal("hush", 7, "credentials")
-    with pytest.raises(DatabaseError, match=r"store 7 .*PERENNIAL_SECRET_KEY") as raised:
+    with pytest.raises(DatabaseError, match=r"row 7 .*PERENNIAL_SECRET_KEY") as raised:
         SecretBox.open(new_key(), Path()).open_sealed(sealed, 7, "credentials")
     assert "hush" not in str(raised.value)
 
