@@ -59,15 +59,14 @@ async def apply_changes(
         written += await _award_sign_ups(connection, store, told, program, now)
     if touched is not None:
         written += await _settle_orders(connection, store, touched, program, now)
-        if told.orders_deleted or any(order.codes for order in told.orders):
-            ids = await orders.ids_of(connection, store.id, touched.all)
-            redeemed = await grants.settle_redemptions(
-                connection,
-                store.id,
-                ids,
-                returns_on_cancel=Capability.CODE_RETURNS_ON_CANCEL in capabilities,
-                now=now,
-            )
+        # Also without a code in sight: an order that redeemed one may have lost it, or be cancelled without naming it.
+        redeemed = await grants.settle_redemptions(
+            connection,
+            store.id,
+            await orders.ids_of(connection, store.id, touched.all),
+            returns_on_cancel=Capability.CODE_RETURNS_ON_CANCEL in capabilities,
+            now=now,
+        )
     await _end(connection, store, told, now)
     return Applied(
         customers=len(told.customers),
