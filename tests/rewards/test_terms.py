@@ -1,0 +1,56 @@
+"""Terms that cannot be meant are refused with words that say what to give instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from rewards.errors import InvalidInputError
+from rewards.records import Benefit, BenefitKind
+from rewards.terms import RewardTerms, reward_name
+
+TEN = Benefit(BenefitKind.PERCENTAGE, basis_points=1_000)
+
+
+@pytest.mark.parametrize(
+    "benefit",
+    [
+        TEN,
+        Benefit(BenefitKind.PERCENTAGE, basis_points=10_000),
+        Benefit(BenefitKind.AMOUNT, amount_minor=500, currency="EUR", minimum_minor=2_000),
+        Benefit(BenefitKind.FREE_SHIPPING),
+    ],
+)
+def test_plain_terms_are_fine(benefit: Benefit) -> None:
+    assert RewardTerms(benefit, lead_days=90, validity_days=365, code_prefix="BDAY-26").benefit == benefit
+
+
+@pytest.mark.parametrize(
+    ("benefit", "words"),
+    [
+        (Benefit(BenefitKind.OTHER), "free shipping"),
+        (Benefit(BenefitKind.PERCENTAGE), "more than 0 and at most 100"),
+        (Benefit(BenefitKind.PERCENTAGE, basis_points=10_001), "more than 0 and at most 100"),
+        (Benefit(BenefitKind.AMOUNT, amount_minor=0, currency="EUR"), "more than 0"),
+        (Benefit(BenefitKind.AMOUNT, amount_minor=500), "currency"),
+        (Benefit(BenefitKind.FREE_SHIPPING, minimum_minor=-1), "0 or more"),
+    ],
+)
+def test_a_benefit_that_gives_nothing_is_refused(benefit: Benefit, words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        RewardTerms(benefit)
+
+
+@pytest.mark.parametrize(
+    ("lead_days", "validity_days", "prefix"),
+    [(-1, 30, ""), (91, 30, ""), (0, 0, ""), (0, 366, ""), (0, 30, "BDAY 10%"), (0, 30, "X" * 21)],
+)
+def test_days_and_prefixes_out_of_bounds_are_refused(lead_days: int, validity_days: int, prefix: str) -> None:
+    with pytest.raises(InvalidInputError):
+        RewardTerms(TEN, lead_days, validity_days, prefix)
+
+
+def test_a_name_is_trimmed_and_needed() -> None:
+    assert reward_name("  Birthday ") == "Birthday"
+    for text in ("", "   ", "x" * 101):
+        with pytest.raises(InvalidInputError):
+            reward_name(text)
