@@ -107,7 +107,7 @@ WHERE m.id = w.id AND (w.earlier OR w.other OR (m.has_account, m.name) IS DISTIN
 """
 
 _OTHER_EMAIL = """
-SELECT DISTINCT coalesce(m.merged_into, m.id) AS member_id, sc.email, coalesce(o.merged_into, o.id) AS owner_id
+SELECT DISTINCT coalesce(m.merged_into, m.id) AS member_id, sc.email
 FROM incoming_people p
 JOIN store_customers sc ON sc.store_id = %(store)s AND sc.external_id = p.external_id
 JOIN members m ON m.id = sc.member_id
@@ -154,8 +154,13 @@ async def mark_deleted(connection: Connection, store_id: int, external_ids: list
 
 async def _settle_email(connection: Connection, row: dict[str, Any], values: dict[str, Any]) -> None:
     """A customer's e-mail is not their member's: the member takes it over, or two members turn out to be one."""
-    if row["owner_id"] is not None:
-        await merge_members(connection, values["program"], row["member_id"], row["owner_id"])
+    cursor = await connection.execute(
+        """SELECT id FROM members WHERE program_id = %(program)s AND match_store_id = %(scope)s AND email = %(email)s""",
+        {**values, "email": row["email"]},
+    )
+    owner = await cursor.fetchone()
+    if owner is not None:
+        await merge_members(connection, values["program"], row["member_id"], owner["id"])
         return
     # A member known by one customer follows that customer's e-mail; one with several keeps the first.
     await connection.execute(
@@ -168,15 +173,16 @@ async def _settle_email(connection: Connection, row: dict[str, Any], values: dic
 
 
 async def merge_members(connection: Connection, program_id: int, one: int, other: int) -> int:
-    """Makes two members one; the one with an account, else the older, stays. The id of the one that stays.
+    """Makes two members one; the one with an e-mail, then an account, then the older stays. The id of the one that stays.
 
     Ledger entries, grants and store customers keep pointing at the member they were made for, and each member's balance
     stays the sum of their own entries: a merge is only `merged_into`, and can be taken apart.
     """
     cursor = await connection.execute(
-        """SELECT id FROM members WHERE program_id = %s AND id = ANY(%s) AND merged_into IS NULL
-           ORDER BY has_account DESC, id FOR UPDATE""",
-        (program_id, [one, other]),
+        """SELECT id FROM members WHERE program_id = %(program)s AND merged_into IS NULL AND id IN (
+               SELECT coalesce(merged_into, id) FROM members WHERE program_id = %(program)s AND id = ANY(%(ids)s))
+           ORDER BY email IS NULL, has_account DESC, id FOR UPDATE""",
+        {"program": program_id, "ids": [one, other]},
     )
     found = [row["id"] for row in await cursor.fetchall()]
     if len(found) < 2:  # merged by an earlier row of the same chunk
