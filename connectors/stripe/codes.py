@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 _AT_ONCE = 8
 _LONGEST_NAME = 40
+# A draft's title may end in its occasion, "Birthday (birthday:2027)"; a coupon serves all of them.
+_OCCASION = re.compile(r"\s*\([^()]*\)$")
 # Stripe remembers an idempotency key for at least a day; past that only a look-up finds an earlier try.
 _KEY_LIFE = timedelta(hours=20)
 _EXPAND = ["promotion.coupon"]
@@ -79,7 +82,7 @@ class Codes:
         try:
             coupon = await self._coupon(draft)
             old = await self._retrieve(known)
-            usable = old is not None and self._is_as_drafted(old, draft, coupon)
+            usable = old is not None and self._is_as_drafted(old, draft, coupon.id)
             if old and usable and (old.active or await self._switched_on(old)):
                 return _pushed(old)
             if old and old.active:
@@ -204,16 +207,19 @@ class Codes:
             return False
         return again.active
 
-    def _is_as_drafted(self, code: PromotionCode, draft: CodeDraft, coupon: CouponObject) -> bool:
-        """True if it still can do what the draft says: not used up, not expired, same coupon and customer."""
-        used_up = code.max_redemptions is not None and code.times_redeemed >= code.max_redemptions
-        expired = code.expires_at is not None and code.expires_at <= self._clock().timestamp()
+    def _is_as_drafted(self, code: PromotionCode, draft: CodeDraft, coupon: str) -> bool:
+        """True if it says what a new one would, is not used up and has not expired."""
+        wanted = _code_params(draft, coupon, "")
+        minimum = wanted.get("restrictions", {}).get("minimum_amount")
         return (
-            not used_up
-            and not expired
+            code.times_redeemed == 0
+            and draft.ends_at > self._clock()
             and code.code.upper() == draft.code.upper()
             and code.customer == draft.customer_external_id
-            and mapping.coupon_id_of(code) == coupon.id
+            and code.expires_at == wanted["expires_at"]
+            and code.max_redemptions == 1
+            and code.restrictions.minimum_amount == minimum
+            and mapping.coupon_id_of(code) == coupon
         )
 
     async def _all(self, calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
@@ -257,7 +263,7 @@ def _coupon_params(draft: CodeDraft, external_id: str) -> CouponCreateParams:
     benefit = draft.benefit
     params: CouponCreateParams = {
         "id": external_id,
-        "name": draft.title[:_LONGEST_NAME],
+        "name": _OCCASION.sub("", draft.title)[:_LONGEST_NAME],
         "duration": "once",
         "metadata": {REWARD: draft.reward_key[:500]},
     }
