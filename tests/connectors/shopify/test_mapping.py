@@ -1,0 +1,250 @@
+"""Shopify's two shapes of one thing become one record."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from connectors.shopify import coupons, mapping
+from rewards.records import Benefit, BenefitKind, Birthday, CodeDraft, OrderStatus, RefundStatus
+
+PAYLOADS = Path(__file__).parent / "payloads"
+
+
+def body(name: str) -> Any:
+    return json.loads((PAYLOADS / f"{name}.json").read_text())["body"]
+
+
+def order_of(content: Any) -> Any:
+    return mapping.order_from_body(msgspec.convert(content, mapping.OrderBody, strict=False))
+
+
+def bag(amount: str, currency: str = "EUR") -> dict[str, Any]:
+    return {"shopMoney": {"amount": amount, "currencyCode": currency}}
+
+
+def line(**changes: Any) -> dict[str, Any]:
+    """The order of payloads/orders-updated.json as GraphQL writes it."""
+    return {
+        "id": "gid://shopify/Order/820982911946154508",
+        "email": "Ada.Berg@people.example",
+        "createdAt": "2026-11-21T08:00:05Z",
+        "processedAt": "2026-11-21T08:00:03Z",
+        "updatedAt": "2026-11-21T11:00:01Z",
+        "cancelledAt": None,
+        "test": False,
+        "displayFinancialStatus": "PARTIALLY_REFUNDED",
+        "discountCodes": ["BDAY-7F3K9Q2M"],
+        "customer": {"id": "gid://shopify/Customer/706405506930370084", "defaultEmailAddress": None},
+        "subtotalPriceSet": bag("85.0"),
+        "totalTaxSet": bag("17.85"),
+        "totalShippingPriceSet": bag("4.95"),
+        "totalDiscountsSet": bag("15.0"),
+        "totalPriceSet": bag("107.8"),
+        "refunds": [
+            {
+                "id": "gid://shopify/Refund/890088186047892319",
+                "createdAt": "2026-11-21T11:00:00Z",
+                "processedAt": "2026-11-21T11:00:00Z",
+                "totalRefundedSet": bag("48.4"),
+            }
+        ],
+    } | changes
+
+
+def order_by_line(**changes: Any) -> Any:
+    return mapping.order_from_line(msgspec.json.decode(json.dumps(line(**changes)), type=mapping.OrderLine))
+
+
+def test_an_order_is_equal_in_both_shapes() -> None:
+    by_webhook, by_export = order_of(body("orders-updated")), order_by_line()
+    assert by_webhook == by_export
+    assert by_export.external_id == "820982911946154508"
+    assert by_export.customer_external_id == "706405506930370084"
+    assert by_export.subtotal_minor == 8_500
+    assert by_export.total_minor == 10_780
+    assert by_export.discount_minor == 1_500
+    assert by_export.codes == ("bday-7f3k9q2m",)
+    assert by_export.placed_at == datetime(2026, 11, 21, 8, 0, 3, tzinfo=UTC)
+    assert by_export.paid_at == by_export.placed_at
+    assert by_webhook.placed_at.tzinfo is UTC
+    [refund] = by_export.refunds
+    assert (refund.total_minor, refund.subtotal_minor, refund.status) == (4_840, None, RefundStatus.SUCCEEDED)
+
+
+def test_a_test_order_without_a_customer_is_marked_not_dropped() -> None:
+    order = order_of(body("orders-updated-guest"))
+    assert order.is_test
+    assert order.customer_external_id is None
+    assert order.email == "guest@people.example"
+    assert order.currency == "EUR"
+    assert order.placed_at == datetime(2026, 11, 21, 8, 0, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("given", "cancelled", "status", "is_paid"),
+    [
+        ("PENDING", False, OrderStatus.PENDING, False),
+        ("AUTHORIZED", False, OrderStatus.PENDING, False),
+        ("PARTIALLY_PAID", False, OrderStatus.PENDING, False),
+        ("PAID", False, OrderStatus.PAID, True),
+        ("PARTIALLY_REFUNDED", False, OrderStatus.PAID, True),
+        ("REFUNDED", False, OrderStatus.REFUNDED, True),
+        ("REFUNDED", True, OrderStatus.CANCELLED, True),
+        ("VOIDED", True, OrderStatus.CANCELLED, False),
+        ("EXPIRED", False, OrderStatus.PENDING, False),
+        (None, False, OrderStatus.PENDING, False),
+        ("SOMETHING_NEW", False, OrderStatus.PENDING, False),
+    ],
+)
+def test_the_financial_status_says_whether_an_order_counts_as_paid(
+    given: str | None, cancelled: bool, status: OrderStatus, is_paid: bool
+) -> None:
+    at = "2026-11-21T12:00:00Z" if cancelled else None
+    by_export = order_by_line(displayFinancialStatus=given, cancelledAt=at, refunds=[])
+    content = body("orders-paid") | {"financial_status": given and given.lower(), "cancelled_at": at}
+    by_webhook = order_of(content | {"updated_at": "2026-11-21T12:00:01+01:00"})
+    assert by_webhook == by_export
+    assert by_export.status is status
+    assert (by_export.paid_at is not None) is is_paid
+    assert by_export.status_given == (given or "").lower()
+
+
+@pytest.mark.parametrize(
+    ("text", "currency", "minor"),
+    [
+        ("12.5", "EUR", 1250),
+        ("12.50", "EUR", 1250),
+        ("0.0", "EUR", 0),
+        ("1500.0", "JPY", 1500),
+        ("1500", "JPY", 1500),
+        ("1.25", "KWD", 1250),
+        ("1.2345", "EUR", 123),
+        ("7", "EUR", 700),
+        ("-4.95", "EUR", -495),
+    ],
+)
+def test_amounts_become_minor_units_of_their_currency(text: str, currency: str, minor: int) -> None:
+    assert order_by_line(totalPriceSet=bag(text, currency), refunds=[]).total_minor == minor
+
+
+def test_a_repayment_in_another_currency_counts_by_the_shops_amounts() -> None:
+    refund = msgspec.convert(body("refunds-create-other-currency"), mapping.RefundBody, strict=False)
+    assert mapping.refund_from_body(refund, "EUR").total_minor == 4_000 + 840 + 495
+    plain = msgspec.convert(body("refunds-create"), mapping.RefundBody, strict=False)
+    assert mapping.refund_from_body(plain, "EUR").total_minor == 4_840
+
+
+def test_only_repayments_that_succeeded_count() -> None:
+    content = body("refunds-create")
+    content["transactions"] = [t | {"status": "failure"} for t in content["transactions"]]
+    refund = mapping.refund_from_body(msgspec.convert(content, mapping.RefundBody, strict=False), "EUR")
+    assert refund.total_minor == 0
+
+
+def test_refunds_have_one_order_whatever_the_payloads() -> None:
+    two = line()["refunds"] + [line()["refunds"][0] | {"id": "gid://shopify/Refund/17"}]
+    assert [refund.external_id for refund in order_by_line(refunds=two).refunds] == [
+        "17",
+        "890088186047892319",
+    ]
+
+
+# -- customers -------------------------------------------------------------------------------------------------------
+
+
+def customer_line(**changes: Any) -> Any:
+    content = {
+        "id": "gid://shopify/Customer/706405506930370084",
+        "firstName": "Ada",
+        "lastName": "Berg",
+        "defaultEmailAddress": {"emailAddress": "ada.berg@people.example", "marketingState": "SUBSCRIBED"},
+        "locale": "es",
+        "createdAt": "2024-02-29T04:30:00Z",
+        "updatedAt": "2026-11-20T14:15:00Z",
+        "birthDate": {"value": "1988-02-29"},
+    }
+    text = json.dumps(content | changes)
+    return mapping.customer_from_line(msgspec.json.decode(text, type=mapping.CustomerLine))
+
+
+def customer_of(name: str) -> Any:
+    return mapping.customer_from_body(msgspec.convert(body(name), mapping.CustomerBody, strict=False))
+
+
+def test_a_customer_by_webhook_says_the_same_but_for_the_locale() -> None:
+    by_webhook, by_export = customer_of("customers-create"), customer_line(locale=None)
+    assert by_webhook == by_export
+    assert by_export.birthday == Birthday(2, 29, 1988)
+    assert by_export.joined_at == datetime(2024, 2, 29, 4, 30, tzinfo=UTC)
+    assert by_export.accepts_marketing is True
+    assert by_export.has_account
+    assert customer_line().locale == "es"
+
+
+def test_without_level_2_approval_the_personal_fields_say_nothing() -> None:
+    customer = customer_of("customers-update")
+    assert (customer.email, customer.name, customer.accepts_marketing, customer.birthday) == (None,) * 4
+    by_export = customer_line(firstName=None, lastName=None, defaultEmailAddress=None, birthDate=None)
+    assert (by_export.email, by_export.name, by_export.accepts_marketing, by_export.birthday) == (None,) * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "birthday"),
+    [
+        ("1990-05-17", Birthday(5, 17, 1990)),
+        ("1604-02-29", Birthday(2, 29, None)),
+        ("31 April", None),
+        ("2023-04-31", None),
+    ],
+)
+def test_a_birth_date_keeps_its_day_even_if_the_year_cannot_be(text: str, birthday: Birthday | None) -> None:
+    assert customer_line(birthDate={"value": text}).birthday == birthday
+
+
+# -- discounts -------------------------------------------------------------------------------------------------------
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def draft(benefit: Benefit, customer: str | None = "17") -> CodeDraft:
+    return CodeDraft(
+        code="BDAY-7F3K9Q2M",
+        idempotency_key="grant-1",
+        reward_key="reward-1",
+        title="Birthday 2026",
+        benefit=benefit,
+        starts_at=NOW,
+        ends_at=NOW + timedelta(days=30),
+        customer_external_id=customer,
+        email=None,
+    )
+
+
+def test_a_draft_becomes_a_discount_for_one_customer_and_one_use() -> None:
+    content = coupons.discount_input(draft(Benefit(BenefitKind.PERCENTAGE, basis_points=1_500)), "EUR")
+    assert content["context"] == {"customers": {"add": ["gid://shopify/Customer/17"]}}
+    assert content["usageLimit"] == 1
+    assert content["customerGets"] == {"value": {"percentage": 0.15}, "items": {"all": True}}
+    amount = Benefit(BenefitKind.AMOUNT, amount_minor=1_000, currency="EUR", minimum_minor=5_000)
+    content = coupons.discount_input(draft(amount), "EUR")
+    assert content["minimumRequirement"] == {"subtotal": {"greaterThanOrEqualToSubtotal": "50.00"}}
+    value = {"discountAmount": {"amount": "10.00", "appliesOnEachItem": False}}
+    assert content["customerGets"] == {"value": value, "items": {"all": True}}
+
+
+@pytest.mark.parametrize(
+    ("benefit", "customer"),
+    [
+        (Benefit(BenefitKind.PERCENTAGE, basis_points=1_000), None),
+        (Benefit(BenefitKind.OTHER), "17"),
+        (Benefit(BenefitKind.AMOUNT, amount_minor=500, currency="USD"), "17"),
+    ],
+)
+def test_what_shopify_cannot_hold_is_told_before_asking(benefit: Benefit, customer: str | None) -> None:
+    assert coupons.why_not(draft(benefit, customer), "EUR")
