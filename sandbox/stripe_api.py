@@ -73,6 +73,10 @@ class Api:
         for (method, path), act in writes.items():
             router.add_route(method, path, self._writer(act))
 
+    def forget_idempotency_keys(self) -> None:
+        """As Stripe does after a day."""
+        self._replays.clear()
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def _reader(self, find: Callable[[web.Request], Row | Json]) -> Callable[..., Any]:

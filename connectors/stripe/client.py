@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -37,6 +37,25 @@ def mode_of(key: str) -> str | None:
         if key.startswith((f"sk_{mode}_", f"rk_{mode}_")):
             return mode
     return None
+
+
+class _Http(stripe.AIOHTTPClient):
+    """The SDK's HTTP client, with every failure as ours before the SDK looks at it.
+
+    The SDK reads the body outside its own error handling, so a connection cut in the middle comes out raw, and it
+    fails over an error that is no object, as proxies send them.
+    """
+
+    async def request_async(
+        self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        try:
+            body, status, given = await super().request_async(method, url, headers, post_data)
+        except (stripe.APIConnectionError, aiohttp.ClientError, TimeoutError):
+            raise errors.unreachable() from None
+        if not 200 <= status < 300:
+            raise errors.from_answer(status, body, given)
+        return body, status, given
 
 
 class Client:
@@ -67,7 +86,7 @@ class Client:
             stripe_version=API_VERSION,
             base_addresses={"api": self._base},
             max_network_retries=0,
-            http_client=stripe.AIOHTTPClient(timeout=_TIMEOUT_SECONDS, session=session),
+            http_client=_Http(timeout=_TIMEOUT_SECONDS, session=session),
         )
 
     async def page(self, path: str, params: Mapping[str, str], decoder: msgspec.json.Decoder[T]) -> T:
@@ -124,14 +143,8 @@ class Client:
     async def _through_sdk(self, operation: Operation, shape: type[T]) -> T:
         try:
             answer = await operation(self._sdk)
-        except stripe.StripeError as error:
-            raise errors.from_sdk(error) from None
-        except (aiohttp.ClientError, TimeoutError):
-            # The SDK reads the body outside its own error handling: a connection cut in the middle comes out raw.
-            raise errors.unreachable() from None
-        try:
             return msgspec.convert(answer.to_dict(for_json=True), shape)
-        except msgspec.ValidationError:
+        except (stripe.StripeError, msgspec.ValidationError):
             raise errors.unreadable() from None
 
     async def _patiently(self, endpoint: str, once: Callable[[int], Awaitable[T]]) -> T:

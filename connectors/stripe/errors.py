@@ -1,4 +1,4 @@
-"""Stripe's refusals and the SDK's exceptions as ours: the one place that knows status codes.
+"""Stripe's refusals as our errors: the one place that knows status codes.
 
 Source: docs.stripe.com/api/errors, docs.stripe.com/error-low-level. Stripe's own messages are not passed on: they can
 hold parts of the key. The request id is, so that the merchant can find the request in the Dashboard's log.
@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 
 import msgspec
-import stripe
 
 from rewards.errors import AccessRevokedError, PlatformError, RefusedError, RetryLaterError
 
@@ -45,13 +44,6 @@ def from_answer(status: int, body: bytes | str | None, headers: Mapping[str, str
             retry_after_seconds=_retry_after(headers) if "retry-after" in _lower(headers) else None,
         )
     return _refusal(status, _read(body), _lower(headers).get("request-id", ""))
-
-
-def from_sdk(error: stripe.StripeError) -> PlatformError:
-    """The error for whatever the SDK raised."""
-    if isinstance(error, stripe.APIConnectionError) or error.http_status is None:
-        return unreachable()
-    return from_answer(error.http_status, error.http_body, error.headers or {})
 
 
 def unreachable() -> RetryLaterError:

@@ -1,0 +1,49 @@
+"""A made-up Stripe account over loopback HTTP, and the connector's store opened on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+import pytest
+
+from connectors.base import Store, StoreAccess, StoreOptions
+from connectors.stripe import CONNECTOR
+from sandbox.stripe import StripeSandbox
+from sandbox.world import Seed, World
+
+Opener = Callable[..., Store]
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[StripeSandbox]:
+    shop = StripeSandbox(World(Seed(customers=150, orders=900, number=11), base_is_total=True))
+    shop.limiter_on = False
+    await shop.start()
+    yield shop
+    await shop.stop()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def open_store(sandbox: StripeSandbox, session: aiohttp.ClientSession) -> Opener:
+    """Opens the account's store with some settings; without limit and without patience unless told otherwise."""
+    found = await CONNECTOR.install.installation(sandbox.connect_answers(), session)
+
+    def open_with(**settings: str) -> Store:
+        given = {"requests_per_second": "0", "patience_seconds": "0", **CONNECTOR.default_settings}
+        options = StoreOptions("EUR", "Europe/Madrid", {**given, **found.settings, **settings})
+        access = StoreAccess(found.external_id, found.credentials, options, found.api_base)
+        return CONNECTOR.open_store(access, session)
+
+    return open_with
+
+
+@pytest.fixture
+def store(open_store: Opener) -> Store:
+    return open_store()
