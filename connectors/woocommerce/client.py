@@ -26,7 +26,7 @@ from connectors.woocommerce.pace import Pace
 from rewards.errors import AccessRevokedError, PlatformError, RefusedError, RetryLaterError
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=15)
-_CODE = re.compile(r"[a-z0-9_]{1,80}")
+_CODE = re.compile(r"[a-z0-9_-]{1,80}")
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.25, 10.0
 
 
