@@ -23,6 +23,10 @@ SYSTEM_USER = "perennial"
 OUR_FILES = ("users.lock", "server.lock", "secret.key")
 # What a fresh file system brings along does not make a folder somebody's.
 HARMLESS = frozenset({"lost+found"})
+# Folders of the system that may well be empty and belong to root; making one ours would close it to everybody.
+SYSTEM_FOLDERS = frozenset(
+    "/ /etc /home /media /mnt /opt /root /run /srv /tmp /usr /usr/local /var /var/lib /var/local /var/opt /var/tmp".split()
+)
 PROGRAM_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C"}
 
 
@@ -119,6 +123,8 @@ def _create_system_user() -> None:
 
 def prepare_data_folder(folder: Path, account: Account) -> None:
     """Creates the data folder, or checks that an existing one is ours and private. Raises DatabaseError."""
+    if os.path.realpath(folder) in SYSTEM_FOLDERS:
+        raise DatabaseError(f"{folder} belongs to the system. Set PERENNIAL_DATA_DIR to a folder inside it.")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()

@@ -34,7 +34,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 60
 CONNECT_SECONDS = 2
 POLL_SECONDS = 0.02
-LOST_SOCKET_SECONDS = 10.0
+STUCK_SECONDS = 5.0
 MAX_STARTS = 3
 
 
@@ -53,7 +53,8 @@ class Answer(Enum):
 
     READY = auto()
     NO_DATABASE = auto()  # ready, but our database has not been created
-    WAIT = auto()  # starting, recovering or shutting down
+    WAIT = auto()  # starting or recovering
+    ENDING = auto()  # shutting down
     NONE = auto()
 
 
@@ -135,16 +136,17 @@ class EmbeddedServer:
             elif answer is Answer.WAIT:
                 time.sleep(POLL_SECONDS)
             elif server_files.live_postmaster(self.data) is not None:
-                self._wait_for_live_server(waited)
+                self._wait_for_live_server(answer, waited)
             else:
                 starts += 1
                 self._start_once(last_try=starts >= MAX_STARTS)
 
-    def _wait_for_live_server(self, waited: float) -> None:
-        """A server that lives but cannot be reached is on its way up or down, or has lost its socket."""
+    def _wait_for_live_server(self, answer: Answer, waited: float) -> None:
+        """A server that lives but takes nobody in is on its way up or down, or is stuck there."""
         assert self._address is not None
         socket = Path(self._address.host) / f".s.PGSQL.{self._address.port}"
-        if waited > LOST_SOCKET_SECONDS and not socket.exists():
+        # Somebody's plain `kill` makes it wait for its users to leave, and those are us; or its socket was deleted.
+        if waited > STUCK_SECONDS and (answer is Answer.ENDING or not socket.exists()):
             self._pg_ctl("stop", "-m", "fast", "-w", "-t", str(STOP_SECONDS))
         time.sleep(POLL_SECONDS)
 
@@ -204,7 +206,7 @@ class EmbeddedServer:
             raise DatabaseError(
                 f"{self.data_dir} holds data of PostgreSQL {others[0].removeprefix('pg')}, and this Perennial brings "
                 f"PostgreSQL {MAJOR_VERSION}. Use the Perennial that wrote it, or move the data over with pg_dump and "
-                "pg_restore (docs/upgrading.md)."
+                "pg_restore."
             )
 
     def _try_connecting(self) -> Answer:
@@ -221,11 +223,10 @@ class EmbeddedServer:
             return Answer.READY
         if f'database "{server_files.DATABASE}" does not exist' in message:
             return Answer.NO_DATABASE
-        if any(
-            words in message
-            for words in ("is starting up", "is shutting down", "in recovery", "not yet accepting")
-        ):
+        if any(words in message for words in ("is starting up", "in recovery", "not yet accepting")):
             return Answer.WAIT
+        if "is shutting down" in message:
+            return Answer.ENDING
         if "authentication failed" in message or "no pg_hba.conf entry" in message:
             raise DatabaseError(
                 f"The database in {self.data_dir} refuses us: it was started by another user. Stop Perennial there, "

@@ -41,6 +41,14 @@ def _connect(address: ServerAddress) -> psycopg.Connection[tuple[object, ...]]:
     )
 
 
+def _takes_in(address: ServerAddress) -> bool:
+    try:
+        _connect(address).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 async def _until(holds: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
@@ -130,6 +138,23 @@ async def test_a_killed_server_comes_back_with_what_was_committed(
     other.close()
 
 
+@pytest.mark.parametrize("loses_socket", [False, True])
+async def test_a_server_that_no_longer_takes_anybody_in_is_started_anew(
+    server: EmbeddedServer, data_dir: Path, loses_socket: bool
+) -> None:
+    address = await server.start()
+    pid = postmaster(data_dir)
+    with _connect(address):
+        if loses_socket:
+            (Path(address.host) / ".s.PGSQL.5432").unlink()
+        else:
+            os.kill(pid, signal.SIGTERM)  # it waits for the connection above, which does not end
+            await _until(lambda: not _takes_in(address))
+        await server.ensure()
+        assert postmaster(data_dir) != pid
+    _connect(address).close()
+
+
 async def test_server_and_process_killed_together_are_recovered_by_the_next_start(
     server: EmbeddedServer, data_dir: Path
 ) -> None:
@@ -205,6 +230,12 @@ async def test_a_folder_that_holds_other_things_is_not_touched(
         await server.start()
     assert stat.S_IMODE(data_dir.stat().st_mode) == 0o755
     assert [path.name for path in data_dir.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("folder", ["/", "/tmp", "/var/lib/../tmp"])
+async def test_the_systems_own_folders_are_not_taken_over(folder: str) -> None:
+    with pytest.raises(DatabaseError, match="belongs to the system"):
+        await EmbeddedServer(Path(folder)).start()
 
 
 async def test_a_file_instead_of_a_folder_is_named(server: EmbeddedServer, data_dir: Path) -> None:
@@ -285,6 +316,30 @@ async def test_while_the_server_is_away_queries_fail_soon_and_afterwards_work(da
             assert time.monotonic() - began < 4
         await database.ensure()
         assert await ask() == {"one": 1}
+    finally:
+        await database.close()
+
+
+async def test_a_server_by_url_that_comes_back_is_used_again(server: EmbeddedServer, data_dir: Path) -> None:
+    address = await server.start()
+    url = f"postgresql://{address.user}@/{address.database}?host={address.host}"
+    database = await Database.open(DatabaseSettings(url, data_dir, wait_seconds=2))
+    try:
+
+        async def ask() -> bool:
+            async with database.transaction() as connection:
+                return (await (await connection.execute("SELECT 1 AS one")).fetchone()) == {"one": 1}
+
+        assert await ask()
+        await server.stop()
+        for _ in range(2):
+            with pytest.raises((DatabaseError, psycopg.OperationalError)):
+                await ask()
+        with pytest.raises(DatabaseError, match="cannot be reached"):
+            await database.ensure()
+        await server.start()
+        assert await asyncio.gather(*(ask() for _ in range(20))) == [True] * 20
+        await database.ensure()
     finally:
         await database.close()
 
