@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import hmac
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from graphql import FieldNode, InlineFragmentNode, OperationType, SelectionSetNode, value_from_ast_untyped
 
 from sandbox.shopify_graphql import checked, operation_of
@@ -26,7 +26,7 @@ View = dict[str, Any]
 _AT_ONCE = 5
 _ROWS_AT_A_TIME = 500
 _MOMENT_SECONDS = 0.05
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(slots=True)
@@ -113,9 +113,9 @@ class BulkDesk:
         plan = projection(_node_selection(root))
         path = self.folder / f"{hashlib.sha256(query.encode()).hexdigest()[:16]}-{version}.jsonl"
         count = 0
-        with path.open("w", encoding="utf-8") as file:
+        with path.open("wb") as file:
             for row in rows:
-                file.write(_encode(plan(view(row))) + "\n")
+                file.write(_encode(plan(view(row))) + b"\n")
                 count += 1
                 if count % _ROWS_AT_A_TIME == 0:
                     await asyncio.sleep(0)

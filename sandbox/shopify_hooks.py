@@ -72,7 +72,7 @@ class HookDesk:
     ) -> tuple[Subscribed | None, list[dict[str, Any]]]:
         """A new subscription, or Shopify's user errors."""
         uri = str(content.get("uri") or "")
-        if not uri.startswith(("https://", "http://127.0.0.1")):
+        if not uri.startswith(("https://", "http://127.0.0.1", "http://localhost")):
             return None, [{"field": ["webhookSubscription", "uri"], "message": "Address is invalid"}]
         self.forget_dead()
         if any((found.topic, found.uri) == (topic, uri) for found in self._found.values()):

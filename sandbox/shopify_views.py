@@ -137,14 +137,14 @@ class Views:
             "fullyPaid": sale.paid_at is not None,
             "discountCode": sale.code,
             "discountCodes": [sale.code] if sale.code else [],
-            "customer": self.customer(sale.person) if sale.by_account else None,
+            "customer": lambda info: self.customer(sale.person) if sale.by_account else None,
             "subtotalPriceSet": money(sale.subtotal_minor),
-            "currentSubtotalPriceSet": money(sale.subtotal_minor),
+            "currentSubtotalPriceSet": lambda info: money(sale.subtotal_minor),
             "totalTaxSet": money(sale.tax_minor),
             "totalShippingPriceSet": money(sale.shipping_minor),
             "totalDiscountsSet": money(sale.discount_minor),
             "totalPriceSet": money(sale.total_minor),
-            "totalRefundedSet": money(sale.repaid_minor),
+            "totalRefundedSet": lambda info: money(sale.repaid_minor),
             "tags": [],
             "refunds": lambda info, first=None: [self.refund(r) for r in sale.repayments[:first]],
         }
@@ -376,4 +376,4 @@ def birth_date(person: Person) -> str | None:
 
 
 def _z(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

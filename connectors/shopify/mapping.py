@@ -402,8 +402,8 @@ def _rest_bag(bag: _RestMoneyBag | None, currency: str) -> int:
 def _minor(text: str, currency: str) -> int:
     """Minor units, without `Decimal` for what nearly every amount looks like (GraphQL writes 12.5 for 12.50)."""
     if _decimals(currency) == 2:
-        head, _, tail = text.partition(".")
-        digits = head + tail if len(tail) == 2 else head + tail + "0" if len(tail) == 1 else ""
-        if digits.isdecimal():
-            return int(digits)
+        if text[-2:-1] == ".":
+            return int(text[:-2] + text[-1]) * 10
+        if text[-3:-2] == ".":
+            return int(text[:-3] + text[-2:])
     return minor_units(text, currency)

@@ -294,6 +294,7 @@ async def test_a_deleted_code_is_found_under_its_text_once_it_is_made_anew() -> 
 
 async def test_discounts_are_paged_to_the_end_and_changes_alone_on_request() -> None:
     async with open_shop(replace(SEED, customers=130, orders=5)) as shop:
+        shop.sandbox.limiter_on = False
         drafts = [draft(customer, f"CODE-{customer}") for customer in customers(shop)]
         await shop.store.push(drafts[:50])
         await shop.store.push(drafts[50:])
