@@ -44,7 +44,7 @@ class StripeSandbox(Sandbox):
         prerendered: bool = False,
     ) -> None:
         super().__init__(world, clock=clock)
-        self.account = Account(world, clock, self._send)
+        self.account = Account(world, lambda: self.clock(), self._send)
         self.key = f"rk_test_sandbox{world.seed.number:08d}"
         self.api = Api(self.account, {self.key}, prerendered=prerendered)
         self.requests_per_second = requests_per_second

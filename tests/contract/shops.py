@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import importlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -23,8 +23,8 @@ from connectors.base import (
     StoreOptions,
     Subscription,
 )
-from rewards.changes import Change, CustomerSaved, OrderSaved
-from rewards.records import Benefit, BenefitKind, CodeDraft, Customer, KnownCode, Order, PushedCode
+from rewards.changes import Change, CustomerSaved, OrderSaved, RefundSaved
+from rewards.records import Benefit, BenefitKind, CodeDraft, Customer, KnownCode, Order, PushedCode, Refund
 from sandbox.server import Sandbox
 from sandbox.world import Seed, World
 from tests.contract.case import ContractCase
@@ -84,14 +84,9 @@ class Shop:
         reader.verify(delivery, secrets, datetime.now(UTC))
         return reader.parse(delivery, self.options)
 
-    def orders_heard(self, external_id: str) -> list[Order]:
-        """Every state of one order that webhooks told, oldest first."""
-        return [
-            change.order
-            for delivery in self.ear.deliveries
-            for change in self.changes(delivery)
-            if isinstance(change, OrderSaved) and change.order.external_id == external_id
-        ]
+    def orders_heard(self) -> dict[str, Order]:
+        """All orders as webhooks told them so far."""
+        return told([change for delivery in self.ear.deliveries for change in self.changes(delivery)])
 
     async def history(self, noun: Noun, since: datetime | None = None) -> list[Change]:
         """All changes of a noun's history."""
@@ -103,8 +98,7 @@ class Shop:
 
     async def orders(self) -> dict[str, Order]:
         """All orders of the history by external id."""
-        saved = [change for change in await self.history(Noun.ORDERS) if isinstance(change, OrderSaved)]
-        return {change.order.external_id: change.order for change in saved}
+        return told(await self.history(Noun.ORDERS))
 
     async def customers(self, count: int) -> list[Customer]:
         """The first customers with an account, an e-mail and an id."""
@@ -151,6 +145,48 @@ async def open_shop(
             yield Shop(case, sandbox, store, options, ear, installed.webhook_secrets)
     finally:
         await runner.cleanup()
+
+
+def told(changes: Sequence[Change]) -> dict[str, Order]:
+    """What changes say of each order, put together as the core does it.
+
+    With a version the latest state counts. Without one, several objects tell parts of one purchase: paid stays paid,
+    amounts only grow, refunds are a set.
+    """
+    orders: dict[str, Order] = {}
+    refunds: dict[str, dict[str, Refund]] = {}
+    for change in changes:
+        if isinstance(change, OrderSaved):
+            number = change.order.external_id
+            known = orders.get(number)
+            orders[number] = change.order if known is None else _merged(known, change.order)
+        elif isinstance(change, RefundSaved):
+            refunds.setdefault(change.order_external_id, {})[change.refund.external_id] = change.refund
+    return {number: _with_refunds(order, refunds.get(number, {})) for number, order in orders.items()}
+
+
+def _with_refunds(order: Order, told_alone: Mapping[str, Refund]) -> Order:
+    """The refunds that the order lists and those told on their own: a set by id."""
+    every = {refund.external_id: refund for refund in order.refunds} | dict(told_alone)
+    return replace(order, refunds=tuple(every[number] for number in sorted(every)))
+
+
+def _merged(one: Order, two: Order) -> Order:
+    if one.source_updated_at and two.source_updated_at:
+        return max(two, one, key=lambda order: order.source_updated_at or datetime.min.replace(tzinfo=UTC))
+    money = {
+        name: max(getattr(one, name), getattr(two, name))
+        for name in ("subtotal_minor", "tax_minor", "shipping_minor", "discount_minor", "total_minor")
+    }
+    paid, other = (one, two) if one.paid_at else (two, one)
+    return replace(
+        paid,
+        **money,
+        customer_external_id=paid.customer_external_id or other.customer_external_id,
+        email=paid.email or other.email,
+        placed_at=min(one.placed_at, two.placed_at),
+        codes=tuple(sorted({*one.codes, *two.codes})),
+    )
 
 
 def draft(customer: Customer, number: int = 0, *, is_guest: bool = False) -> CodeDraft:
