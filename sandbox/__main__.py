@@ -8,9 +8,12 @@ import importlib
 import inspect
 import json
 import signal
+from collections.abc import Callable
 
 from sandbox.server import Sandbox
 from sandbox.world import Seed, World
+
+_TOTAL_ONLY = {"stripe"}  # shows only what was charged, so its books count points on the total
 
 
 def _arguments() -> argparse.Namespace:
@@ -37,16 +40,16 @@ def sandbox_class(platform: str) -> type[Sandbox]:
     raise LookupError(f"sandbox/{platform}.py holds no stand-in")
 
 
-async def _serve(asked: argparse.Namespace, kind: type[Sandbox]) -> None:
+async def _serve(asked: argparse.Namespace, kind: Callable[..., Sandbox]) -> None:
     world = World(
         Seed(number=asked.seed, customers=asked.customers, orders=asked.orders),
-        base_is_total=getattr(kind, "base_is_total", False),
+        base_is_total=asked.platform in _TOTAL_ONLY,
     )
-    sandbox = kind(world)
+    # A stand-in that offers no such thing keeps what it has written anyway.
+    can_keep = "prerendered" in inspect.signature(kind).parameters
+    sandbox = kind(world, prerendered=True) if asked.prerender and can_keep else kind(world)
     sandbox.limiter_on = not asked.no_limiter
     sandbox.faults.delay_seconds = asked.delay
-    if asked.prerender and hasattr(sandbox, "keep_rendered"):
-        sandbox.keep_rendered = True
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

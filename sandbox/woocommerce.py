@@ -41,7 +41,8 @@ _NAMESPACES = ["oembed/1.0", "wc/v3", "wc/v1", "wc/store", "wc/store/v1", "wc/v2
 
 
 class WooCommerceSandbox(Sandbox):
-    """One shop. `is_https` makes it behave as behind TLS (Basic instead of OAuth).
+    """One shop. `is_https` makes it behave as behind TLS (Basic instead of OAuth); `prerendered` keeps the text of
+    every order once written, so that a measurement sees the client and not this server.
 
     `busy_seconds` is how long each answer takes; with more than `most_in_flight` at a time the host answers 503.
     """
@@ -49,11 +50,17 @@ class WooCommerceSandbox(Sandbox):
     platform = "woocommerce"
     webhook_retries = 0
 
-    def __init__(self, world: World, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        prerendered: bool = False,
+    ) -> None:
         super().__init__(world, clock=clock)
         self.zone = ZoneInfo(world.seed.time_zone)
         self.coupons = CouponShelf(self.zone)
-        self.orders = OrderBook(world, self._used_coupon)
+        self.orders = OrderBook(world, self._used_coupon, keep_rendered=prerendered)
         self.queue = WooHooks(self.faults, self._resource, self.now)
         self.hooks = self.queue
         self.read_write = _key(world.seed.number, "read_write")
@@ -70,15 +77,6 @@ class WooCommerceSandbox(Sandbox):
     def now(self) -> datetime:
         """To the second: WooCommerce keeps no more."""
         return self.clock().replace(microsecond=0)
-
-    @property
-    def keep_rendered(self) -> bool:
-        """Whether orders once written are kept as text, so that a measurement sees the client and not this server."""
-        return self.orders.keep_rendered
-
-    @keep_rendered.setter
-    def keep_rendered(self, value: bool) -> None:
-        self.orders.keep_rendered = value
 
     async def start(self, port: int = 0) -> str:
         url = await super().start(port)

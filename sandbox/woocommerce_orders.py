@@ -30,10 +30,12 @@ _STATUSES = (
 class OrderBook:
     """The sales as orders. `keep_rendered` keeps every order's JSON once written, for measurements."""
 
-    def __init__(self, world: World, coupon_json: Callable[[str], Json | None]) -> None:
+    def __init__(
+        self, world: World, coupon_json: Callable[[str], Json | None], *, keep_rendered: bool
+    ) -> None:
         self.world = world
         self.base = ""
-        self.keep_rendered = False
+        self.keep_rendered = keep_rendered
         self.trashed: set[int] = set()
         self._coupon_json = coupon_json
         self._rendered: dict[str, dict[int, bytes]] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
 
@@ -18,6 +18,7 @@ from connectors.base import StoreOptions
 from rewards.changes import Change, CouponSaved, CustomerSaved, Ignored, OrderSaved
 from rewards.errors import InvalidInputError, RefusedError
 from rewards.money import decimal_text, minor_units
+from rewards.occasions import birthday as make_birthday
 from rewards.records import (
     Benefit,
     BenefitKind,
@@ -141,28 +142,30 @@ def _order(data: OrderData, created: datetime) -> Order:
     currency, status, modified = data.currency, data.status, _utc(data.date_modified_gmt)
     lines = data.line_items
     paid_at = _utc(data.date_paid_gmt) or (created if status in _PAID else None)
+    # By position: a history holds millions of these, and names cost a third of the time that making one takes.
     return Order(
-        external_id=str(data.id),
-        customer_external_id=str(data.customer_id) if data.customer_id else None,
-        email=data.billing.email or None,
-        status=_status(status, paid_at),
-        status_given=status,
-        currency=currency,
+        str(data.id),
+        str(data.customer_id) if data.customer_id else None,
+        data.billing.email or None,
+        _status(status, paid_at),
+        status,
+        currency,
         # Line totals are what was charged for goods after discounts and before tax. They stay right where plugins
         # bend the order's total (gift cards, store credit).
-        subtotal_minor=minor_units(lines[0].total, currency)
+        minor_units(lines[0].total, currency)
         if len(lines) == 1
-        else sum(minor_units(line.total, currency) for line in lines),
-        tax_minor=_minor(data.total_tax, currency),
-        shipping_minor=_minor(data.shipping_total, currency),
-        discount_minor=_minor(data.discount_total, currency),
-        total_minor=minor_units(data.total, currency),
-        placed_at=created,
-        paid_at=paid_at,
-        cancelled_at=(modified or created) if status in _CANCELLED else None,
-        codes=tuple([line.code.lower() for line in data.coupon_lines]) if data.coupon_lines else (),
-        refunds=tuple([_refund(refund, currency) for refund in data.refunds]) if data.refunds else (),
-        source_updated_at=modified,
+        else sum([minor_units(line.total, currency) for line in lines]),
+        _minor(data.total_tax, currency),
+        _minor(data.shipping_total, currency),
+        _minor(data.discount_total, currency),
+        minor_units(data.total, currency),
+        created,  # placed, paid, cancelled
+        paid_at,
+        (modified or created) if status in _CANCELLED else None,
+        False,
+        tuple([line.code.lower() for line in data.coupon_lines]) if data.coupon_lines else (),
+        tuple([_refund(refund, currency) for refund in data.refunds]) if data.refunds else (),
+        modified,
     )
 
 
@@ -210,12 +213,10 @@ def birthday(text: str | None) -> Birthday | None:
     found = _BIRTHDAY.fullmatch(text.strip()) if text else None
     if found is None:
         return None
-    year = int(found[1] or 0) or None
     try:
-        day = date(year or 2000, int(found[2]), int(found[3]))
-    except ValueError:
+        return make_birthday(int(found[2]), int(found[3]), int(found[1] or 0) or None)
+    except InvalidInputError:
         return None
-    return Birthday(day.month, day.day, year)
 
 
 def coupon_change(data: CouponData, options: StoreOptions) -> Change:

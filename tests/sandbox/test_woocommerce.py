@@ -290,7 +290,7 @@ async def test_trashed_orders_vanish_from_lists() -> None:
 
 async def test_a_kept_answer_is_written_anew_when_its_order_changes() -> None:
     async with open_shop() as shop:
-        shop.sandbox.keep_rendered = True
+        shop.sandbox.orders.keep_rendered = True
         before = await shop.get("orders?include=1001")
         assert await shop.get("orders?include=1001") == before
         shop.sandbox.refund_order("1001", 100)
