@@ -80,7 +80,7 @@ class ShopifyClient:
 
     async def _send(self, name: str, variables: Mapping[str, object], deadline: float) -> _Answer:
         points = self._bucket.cost_of(name)
-        await self._bucket.take(points, deadline - time.monotonic())
+        await self._bucket.take(points, deadline)
         cost = None
         try:
             answer = await self._post({"query": document(name), "variables": variables})

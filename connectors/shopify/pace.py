@@ -44,13 +44,16 @@ class CostBucket:
         """What the document cost last time; a careful guess for the first."""
         return self._costs.get(name, 50.0)
 
-    async def take(self, points: float, patience_seconds: float) -> None:
-        """Waits for the points, first come first served. Raises RetryLaterError when that outlasts the patience."""
+    async def take(self, points: float, deadline: float) -> None:
+        """Waits for the points, first come first served. Raises RetryLaterError when that outlasts the deadline.
+
+        `deadline` is a `time.monotonic()`.
+        """
         async with self._turn:
             needed = min(points, self._maximum)
             wait = (needed - self._now()) / self._restore_rate
             if wait > 0:
-                if wait > patience_seconds:
+                if time.monotonic() + wait > deadline:
                     raise RetryLaterError("Shopify's rate limit is used up.", retry_after_seconds=wait)
                 await asyncio.sleep(wait)
             self._level = self._now() - points

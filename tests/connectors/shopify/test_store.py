@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -78,6 +79,14 @@ def customers(shop: Shop) -> list[str]:
 
 async def rest(store: ShopifyStore, window: Window, after: Mapping[str, object] | None) -> list[Page]:
     return [page async for page in store.read(window, after)]
+
+
+async def read_into(
+    seen: list[Page], store: ShopifyStore, window: Window, after: Mapping[str, object] | None
+) -> None:
+    """Like `rest`, but what came before an error is kept."""
+    async for page in store.read(window, after):
+        seen.append(page)
 
 
 # -- installing and access -------------------------------------------------------------------------------------------
@@ -168,6 +177,26 @@ async def test_an_export_whose_file_is_gone_is_made_again() -> None:
         assert sum(len(page.changes) for page in again) == SEED.orders
         assert again[0].cursor is not None
         assert again[0].cursor["operation"] != pages[0].cursor["operation"]  # type: ignore[index]
+
+
+async def test_a_file_cut_in_the_middle_of_a_line_is_taken_up_at_the_last_stored_line(tmp_path: Path) -> None:
+    async with open_shop() as shop:
+        window = await shop.orders()
+        whole = await rest(shop.store, window, None)
+        [operation] = shop.sandbox.bulk.operations.values()
+        assert operation.path is not None
+        path, content = operation.path, operation.path.read_bytes()
+        operation.path = tmp_path / "cut.jsonl"
+        operation.path.write_bytes(content[: len(content) * 3 // 4 + 7])
+        seen: list[Page] = []
+        with pytest.raises(RetryLaterError):
+            await read_into(seen, shop.store, window, whole[0].cursor)
+        assert seen
+        operation.path = path
+        seen += await rest(shop.store, window, seen[-1].cursor)
+        changes = [change for page in seen for change in page.changes]
+        assert changes == [change for page in whole for change in page.changes]
+        assert len(shop.sandbox.bulk.operations) == 1
 
 
 async def test_an_export_that_fails_is_for_later_and_then_made_again() -> None:
