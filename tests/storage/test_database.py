@@ -6,6 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
+import procrastinate
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -200,6 +201,39 @@ async def test_two_databases_in_one_process_stay_apart(
     finally:
         await other.close()
         await database_server.drop(name)
+
+
+async def test_a_job_deferred_in_a_transaction_lives_and_dies_with_it(database: Database) -> None:
+    engine = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=database.conninfo))
+
+    @engine.task(name="noted")
+    async def noted(number: int) -> None:
+        raise AssertionError("no worker runs here")
+
+    async def fail() -> None:
+        async with database.transaction() as connection:
+            await _add_program(connection, "undone")
+            await noted.configure(connection=connection).defer_async(number=1)
+            raise ZeroDivisionError
+
+    async with engine.open_async():
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+        async with database.transaction() as connection:
+            await _add_program(connection, "kept")
+            await noted.configure(connection=connection).defer_async(number=2)
+    assert await _names(database) == ["kept"]
+    async with database.transaction() as connection:
+        cursor = await connection.execute("SELECT args FROM procrastinate_jobs")
+        assert await cursor.fetchall() == [{"args": {"number": 2}}]
+
+
+async def test_a_hung_process_of_ours_does_not_keep_its_locks_for_good(database: Database) -> None:
+    async with database.transaction() as connection:
+        cursor = await connection.execute(
+            "SELECT current_setting('idle_in_transaction_session_timeout') AS idle, current_setting('timezone') AS zone"
+        )
+        assert await cursor.fetchone() == {"idle": "1min", "zone": "UTC"}
 
 
 async def test_conninfo_and_address_name_the_same_server(database: Database) -> None:

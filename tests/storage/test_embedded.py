@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import stat
 import subprocess
@@ -136,6 +137,29 @@ async def test_a_killed_server_comes_back_with_what_was_committed(
     assert other.tell("query") == "1000"
     assert other.tell("stop") == "stopped"
     other.close()
+
+
+async def test_kills_at_random_lose_nothing_that_was_committed(data_dir: Path) -> None:
+    chosen = random.Random(20)
+    processes = [OtherProcess(data_dir) for _ in range(3)]
+    address = ServerAddress(processes[0].said, 5432, "perennial", "perennial")
+    with _connect(address) as connection:
+        connection.execute("CREATE TABLE notes (id integer)")
+    for written in range(10):
+        if chosen.random() < 0.7:
+            pid = postmaster(data_dir)
+            os.kill(pid, chosen.choice([signal.SIGKILL, signal.SIGQUIT, signal.SIGINT]))
+            await _until(lambda killed=pid: not is_alive(killed))
+        if chosen.random() < 0.4:
+            processes[2].kill()
+            processes[2] = OtherProcess(data_dir)
+        assert [process.tell("ensure") for process in processes] == [str(written)] * 3
+        with _connect(address) as connection:
+            connection.execute("INSERT INTO notes VALUES (1)")
+    assert [process.tell("stop") for process in processes] == ["stopped"] * 3
+    for process in processes:
+        process.close()
+    assert not (data_dir / "pg18" / "postmaster.pid").exists()
 
 
 @pytest.mark.parametrize("loses_socket", [False, True])
