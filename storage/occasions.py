@@ -80,6 +80,7 @@ async def members_changed(
     return [(found["id"], found["md"]) for found in await cursor.fetchall()]
 
 
+# "OFFSET 0" keeps one look into the index per member: as a join, the planner would compare all members with all grants.
 # A person counts with everything that was merged into them. Of several customers in the store the one with an account
 # gets the code, then the one who ordered last, then the newest.
 _DECIDE = """
@@ -106,7 +107,8 @@ WHERE m.id = ANY(%(members)s) AND m.home_store_id = %(store)s AND m.merged_into 
     AND NOT EXISTS (
         SELECT FROM grants g
         WHERE g.member_id = ANY(person.ids) AND g.reward_id = %(reward)s
-            AND g.occasion_on > %(too_soon_from)s AND g.occasion_on < %(too_soon_to)s)
+            AND g.occasion_on > %(too_soon_from)s AND g.occasion_on < %(too_soon_to)s
+        OFFSET 0)
 ORDER BY m.id
 ON CONFLICT (program_id, reward_id, member_id, occasion) DO NOTHING
 RETURNING id, member_id
