@@ -23,7 +23,7 @@ from sandbox.server import CheckoutRefused, Post, Sandbox
 from sandbox.stripe_account import Account
 from sandbox.stripe_api import Api
 from sandbox.stripe_objects import ChargeRow, CodeRow, CustomerRow, EventRow, RefundRow, SessionRow
-from sandbox.world import World
+from sandbox.world import EarningRule, World
 
 _OURS = "perennial_"  # how the metadata of what the app made starts
 _TAX_PERCENT = 21
@@ -65,6 +65,13 @@ class StripeSandbox(Sandbox):
             if any(key.startswith(_OURS) for key in code.metadata)
             and (code.times_redeemed > 0 or code.active(now))
         )
+
+    def books(self, rule: EarningRule, birthday_lead: int, joining_lead: int) -> dict[str, object]:
+        """An order that was never paid is only a declined charge here: neither it nor who tried it is an order."""
+        sales = [sale for sale in self.world.sales if sale.in_history and sale.paid_at]
+        guests = {sale.person.number for sale in sales if sale.person.is_guest}
+        counted = super().books(rule, birthday_lead, joining_lead)
+        return {**counted, "orders": len(sales), "guests": len(guests)}
 
     # -- limits and refusals -----------------------------------------------------------------------------------------
 

@@ -77,7 +77,7 @@ class Codes:
 
     async def restore(self, draft: CodeDraft, known: KnownCode) -> PushedCode:
         """Switches the code on again where that is all it needs; otherwise makes a new one in its place."""
-        if refused := _cannot(draft):
+        if refused := _cannot_give(draft):
             return PushedCode(draft.code, refused=refused)
         try:
             coupon = await self._coupon(draft)
@@ -95,7 +95,7 @@ class Codes:
     # -- coupons -----------------------------------------------------------------------------------------------------
 
     async def _coupon_or_reason(self, draft: CodeDraft) -> CouponObject | str:
-        if refused := _cannot(draft):
+        if refused := _cannot_give(draft):
             return refused
         try:
             return await self._coupon(draft)
@@ -241,8 +241,8 @@ def coupon_id(reward_key: str) -> str:
     return "perennial-" + hashlib.sha256(reward_key.encode()).hexdigest()[:24]
 
 
-def _cannot(draft: CodeDraft) -> str | None:
-    """Why Stripe cannot hold such a code, in words for the merchant."""
+def _cannot_give(draft: CodeDraft) -> str | None:
+    """Why Stripe cannot give this benefit, in words for the merchant."""
     if draft.benefit.kind is BenefitKind.FREE_SHIPPING:
         return "Stripe has no free-shipping codes; choose a percentage or an amount for this reward."
     if draft.benefit.kind is BenefitKind.OTHER:

@@ -127,7 +127,7 @@ _LISTINGS = {
 _PLANS: Mapping[Noun, tuple[str, Mapping[str, int]]] = {
     Noun.CUSTOMERS: ("customers", {"customers": 8}),
     Noun.COUPONS: ("promotion_codes", {"coupons": 1, "promotion_codes": 8}),
-    Noun.ORDERS: ("charges", {"charges": 8, "sessions": 6, "refunds": 2}),
+    Noun.ORDERS: ("charges", {"sessions": 6, "charges": 8, "refunds": 2}),
 }
 
 _stubs = msgspec.json.Decoder(_Stubs)
@@ -228,22 +228,19 @@ class History:
             params["starting_after"] = last
 
     async def _density(self, listing: _Listing, start: int | None) -> Density:
-        """Where the objects lie, from pages asked for at evenly spaced moments; closer in when most were empty."""
+        """Where the objects lie, judged at moments that halve the time up to now; closer in if most of it is empty."""
         low = start if start is not None else _OLDEST
         # On whole hours, so that an import that starts anew soon after has the same windows.
         high = (int(self._clock().timestamp()) // 3600 + 1) * 3600
         for _ in range(_PROBE_ROUNDS):
-            step = max(1, (high - low) // _PROBES)
-            edges = [low, *(low + step * i for i in range(1, _PROBES)), high]
+            edges = [*(high - ((high - low) >> halvings) for halvings in range(_PROBES)), high]
             pages = await asyncio.gather(*(self._probe(listing, start, edge) for edge in edges[1:]))
             if not pages[-1].has_more:
                 return Density((low, high), (len(pages[-1].data),))
-            density = Density(
-                edges, [_between(page, edge) for page, edge in zip(pages, pairwise(edges), strict=True)]
-            )
+            density = Density(edges, _counts(pages, edges))
             empty = sum(1 for page in pages if not page.data)
             if empty < _PROBES // 2:
-                return density
+                break
             low = edges[empty]
         return density
 
@@ -253,15 +250,21 @@ class History:
         )
 
 
-def _between(page: _Stubs, edges: tuple[int, int]) -> float:
-    """How many objects lie between two moments, judged by the newest page before the later one."""
-    start, end = edges
-    if not page.data:
-        return 0.0
-    oldest = page.data[-1].created
-    if oldest < start or not page.has_more:
-        return float(sum(1 for stub in page.data if stub.created >= start))
-    return len(page.data) * (end - start) / max(1, end - oldest)
+def _counts(pages: Sequence[_Stubs], edges: Sequence[int]) -> list[float]:
+    """About how many objects lie between two edges each, from the newest ones before the later edge.
+
+    A page that reaches back to the earlier edge tells exactly; else the rate is taken to change evenly in between.
+    """
+    counts, earlier = [], 0.0
+    for page, (start, end) in zip(pages, pairwise(edges), strict=True):
+        oldest = page.data[-1].created if page.data else end
+        rate = len(page.data) / max(1, end - oldest)
+        if oldest < start or not page.has_more:
+            counts.append(float(sum(1 for stub in page.data if stub.created >= start)))
+        else:
+            counts.append((earlier + rate) / 2 * (end - start))
+        earlier = rate
+    return counts
 
 
 def _plain(listing: _Listing) -> dict[str, str]:

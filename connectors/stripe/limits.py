@@ -53,18 +53,21 @@ class Limits:
 
     async def turn(self, endpoint: str) -> None:
         """Returns when a request to this endpoint may start."""
-        now = asyncio.get_running_loop().time()
-        moment = now
         if self._per_endpoint is not None:
-            pace = self._endpoints.setdefault(endpoint, Pace(self._per_endpoint))
-            moment = pace.slot(now)
-        moment = self._all.slot(moment)
-        if moment > now:
-            await asyncio.sleep(moment - now)
+            await _wait_for(self._endpoints.setdefault(endpoint, Pace(self._per_endpoint)))
+        # Only then: a place in the account's queue is not held for an endpoint that is not ready.
+        await _wait_for(self._all)
 
     def slow_down(self, seconds: float) -> None:
         """Everybody waits: Stripe refused a request for being too much."""
         self._all.pause(asyncio.get_running_loop().time() + seconds)
+
+
+async def _wait_for(pace: Pace) -> None:
+    now = asyncio.get_running_loop().time()
+    moment = pace.slot(now)
+    if moment > now:
+        await asyncio.sleep(moment - now)
 
 
 _SHARED: WeakValueDictionary[tuple[str, str, float | None], Limits] = WeakValueDictionary()

@@ -37,9 +37,10 @@ class Spec:
     @cached_property
     def _registry(self) -> Registry[Any]:
         resource = Resource.from_contents(self.document, default_specification=DRAFT4)
-        return Registry().with_resource("urn:s", resource)
+        registry: Registry[Any] = Registry().with_resource("urn:s", resource)
+        return registry
 
-    def object(self, kind: str, value: object) -> list[str]:
+    def resource(self, kind: str, value: object) -> list[str]:
         """An object of the API, e.g. "promotion_code"."""
         return self._errors(f"/components/schemas/{kind}", value)
 
@@ -110,7 +111,7 @@ class Spec:
         if isinstance(value, dict):
             return self._typed_object(value, choices)
         if isinstance(value, list):
-            items = next((c["items"] for c in choices if c.get("type") == "array"), {})
+            items: dict[str, Any] = next((c["items"] for c in choices if c.get("type") == "array"), {})
             return [self._typed(item, self._resolved(items)) for item in value]
         kinds = {choice.get("type") for choice in choices}
         if "boolean" in kinds and value in ("true", "false"):

@@ -123,7 +123,8 @@ async def everything(sandbox: StripeSandbox, session: aiohttp.ClientSession) -> 
 async def test_every_request_of_ours_and_every_answer_is_valid() -> None:
     sandbox = Listening(World(SMALL, base_is_total=True))
     sandbox.limiter_on = False
-    sandbox.exchanges = exchanges = []
+    exchanges: list[Exchange] = []
+    sandbox.exchanges = exchanges
     async with sandbox, aiohttp.ClientSession() as session:
         await everything(sandbox, session)
     spec = Spec()
@@ -152,12 +153,12 @@ async def test_every_seeded_object_and_event_is_valid(sandbox: StripeSandbox) ->
         account.codes,
     ):
         for row in shelf:
-            assert spec.object(row.object, account.shown(row)) == [], row
+            assert spec.resource(row.object, account.shown(row)) == [], row
     assert {event.type for event in account.events} == {
         "charge.succeeded", "checkout.session.completed", "refund.created", "charge.refunded", "refund.failed",
     }  # fmt: skip
     for event in account.events:
-        assert spec.object("event", event.show()) == []
+        assert spec.resource("event", event.show()) == []
 
 
 @needs_document

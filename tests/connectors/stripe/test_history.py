@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -216,8 +217,6 @@ async def test_an_order_by_webhook_is_equal_to_the_same_order_by_api(
 
 
 def _post(event: dict[str, object]) -> RawDelivery:
-    import json
-
     return RawDelivery({}, json.dumps(event).encode(), "token")
 
 
@@ -251,8 +250,3 @@ async def test_without_patience_a_refusal_for_speed_says_when_to_come_again(
     with pytest.raises(RetryLaterError) as caught:
         await store.facts()
     assert caught.value.retry_after_seconds
-
-
-def test_times_are_utc() -> None:
-    assert CONNECTOR.default_settings == {"birthday_key": "birthday"}
-    assert datetime.fromtimestamp(0, UTC).tzinfo is UTC

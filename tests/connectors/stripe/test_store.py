@@ -392,13 +392,17 @@ def test_slots_are_evenly_spaced_and_lose_no_time() -> None:
 
 
 async def test_a_live_endpoint_has_its_own_pace_beside_the_accounts() -> None:
+    """Eight requests on each of three endpoints: each at 25 a second, none waiting for the others."""
+    seconds = await _seconds_for(Limits(is_live=True), ["a", "b", "c"] * 8)
+    assert 7 / 25 <= seconds < 3 * 7 / 25
+
+
+async def test_in_test_mode_all_endpoints_share_one_pace() -> None:
+    assert await _seconds_for(Limits(is_live=False), ["a", "b", "c"] * 3) >= 8 / 25
+
+
+async def _seconds_for(limits: Limits, endpoints: list[str]) -> float:
     clock = asyncio.get_running_loop().time
-    live = Limits(is_live=True)
     began = clock()
-    for endpoint in ("a", "b", "c", "d"):
-        await asyncio.gather(*(live.turn(endpoint) for _ in range(2)))
-    assert clock() - began >= 4 * 0.04
-    test = Limits(is_live=False)
-    began = clock()
-    await asyncio.gather(*(test.turn(str(n)) for n in range(6)))
-    assert clock() - began >= 5 * 0.04
+    await asyncio.gather(*(limits.turn(endpoint) for endpoint in endpoints))
+    return clock() - began
