@@ -33,6 +33,7 @@ class StripeSandbox(Sandbox):
     """Stripe for one account. `prerendered` keeps each page of history as bytes, for shops that do not change."""
 
     platform = "stripe"
+    base_is_total = True  # a charge knows neither tax nor shipping, so points count on all of it
     webhook_retries = 3  # as in a sandbox of Stripe's own
 
     def __init__(
@@ -43,6 +44,7 @@ class StripeSandbox(Sandbox):
         requests_per_second: int = 25,
         prerendered: bool = False,
     ) -> None:
+        world.base_is_total = self.base_is_total
         super().__init__(world, clock=clock)
         self.account = Account(world, lambda: self.clock(), self._send)
         self.key = f"rk_test_sandbox{world.seed.number:08d}"
