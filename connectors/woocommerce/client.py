@@ -143,6 +143,8 @@ class Client:
                 ) from None
             if response.status in (429, 503):
                 turn.bad()
+        # Lets the request that waited for this place go out before we spend time on the answer.
+        await asyncio.sleep(0)
         if response.status >= 300:
             raise _refusal(request.method, response.status, response.headers, content)
         try:

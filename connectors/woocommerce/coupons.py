@@ -13,7 +13,7 @@ import msgspec
 
 from connectors.base import StoreOptions
 from connectors.woocommerce.client import Client
-from connectors.woocommerce.mapping import (
+from connectors.woocommerce.coupon_mapping import (
     COUPON_FIELDS,
     CouponData,
     ItemError,

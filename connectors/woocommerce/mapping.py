@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
 import msgspec
 
 from connectors.base import StoreOptions
-from rewards.changes import Change, CouponSaved, CustomerSaved, Ignored, OrderSaved
+from rewards.changes import Change, CustomerSaved, Ignored, OrderSaved
 from rewards.errors import InvalidInputError, RefusedError
-from rewards.money import decimal_text, minor_units
+from rewards.money import minor_units
 from rewards.occasions import birthday as make_birthday
 from rewards.records import (
-    Benefit,
-    BenefitKind,
     Birthday,
-    CodeDraft,
-    Coupon,
     Customer,
     Order,
     OrderStatus,
@@ -32,7 +26,6 @@ from rewards.records import (
     RefundStatus,
 )
 
-GRANT_META = "perennial_grant"
 _DRAFTS = frozenset({"checkout-draft", "auto-draft"})
 _PAID = frozenset({"processing", "completed", "refunded"})
 _CANCELLED = frozenset({"cancelled", "failed", "trash"})
@@ -79,7 +72,7 @@ class OrderData(msgspec.Struct):
     refunds: list[_RefundLine] = []
 
 
-class _Meta(msgspec.Struct, gc=False):
+class Meta(msgspec.Struct, gc=False):
     key: str = ""
     value: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -93,55 +86,29 @@ class CustomerData(msgspec.Struct):
     last_name: str = ""
     date_created_gmt: str | None = None
     date_modified_gmt: str | None = None
-    meta_data: list[_Meta] = []
-
-
-class CouponData(msgspec.Struct):
-    """A coupon; its code is always lower case."""
-
-    id: int
-    code: str
-    amount: str
-    status: str
-    discount_type: str
-    date_modified_gmt: str | None = None
-    date_expires_gmt: str | None = None
-    description: str = ""
-    usage_count: int = 0
-    usage_limit: int | None = None
-    free_shipping: bool = False
-    minimum_amount: str = "0"
-    email_restrictions: list[str] = []
-    product_ids: list[int] = []
-    meta_data: list[_Meta] = []
-
-    @property
-    def grant(self) -> str | None:
-        """The idempotency key that we left in the coupon, if it is ours."""
-        return _meta_text(self.meta_data, GRANT_META)
+    meta_data: list[Meta] = []
 
 
 ORDER_FIELDS = ",".join(
     "billing.email" if name == "billing" else name for name in OrderData.__struct_fields__
 )
 CUSTOMER_FIELDS = ",".join(CustomerData.__struct_fields__)
-COUPON_FIELDS = ",".join(CouponData.__struct_fields__)
 
 
 def order_change(data: OrderData, options: StoreOptions) -> Change:
     """The order as it is now; a draft of the checkout is no order yet."""
     if data.status in _DRAFTS:
         return Ignored("a checkout that is not finished")
-    created = _utc(data.date_created_gmt)
+    created = utc(data.date_created_gmt)
     if created is None:
         return Ignored("an order without a date")
     return OrderSaved(_order(data, created))
 
 
 def _order(data: OrderData, created: datetime) -> Order:
-    currency, status, modified = data.currency, data.status, _utc(data.date_modified_gmt)
+    currency, status, modified = data.currency, data.status, utc(data.date_modified_gmt)
     lines = data.line_items
-    paid_at = _utc(data.date_paid_gmt) or (created if status in _PAID else None)
+    paid_at = utc(data.date_paid_gmt) or (created if status in _PAID else None)
     # By position: a history holds millions of these, and names cost a third of the time that making one takes.
     return Order(
         str(data.id),
@@ -201,9 +168,9 @@ def customer_change(data: CustomerData, options: StoreOptions) -> Change:
             email=data.email or None,
             name=name or None,
             has_account=True,
-            joined_at=_utc(data.date_created_gmt),
-            birthday=birthday(_meta_text(data.meta_data, options.settings.get("birthday_key", "birthday"))),
-            source_updated_at=_utc(data.date_modified_gmt),
+            joined_at=utc(data.date_created_gmt),
+            birthday=birthday(meta_text(data.meta_data, options.settings.get("birthday_key", "birthday"))),
+            source_updated_at=utc(data.date_modified_gmt),
         )
     )
 
@@ -219,125 +186,7 @@ def birthday(text: str | None) -> Birthday | None:
         return None
 
 
-def coupon_change(data: CouponData, options: StoreOptions) -> Change:
-    """The coupon as it is now; one without a code is a draft in the admin pages."""
-    if data.status == "auto-draft" or not data.code:
-        return Ignored("a coupon that is not saved yet")
-    return CouponSaved(coupon(data, options))
-
-
-def coupon(data: CouponData, options: StoreOptions) -> Coupon:
-    """The coupon's record."""
-    return Coupon(
-        external_id=str(data.id),
-        code=data.code.lower(),
-        title=data.description or None,
-        benefit=_benefit(data, options.currency),
-        is_active=data.status == "publish",
-        ends_at=_utc(data.date_expires_gmt),
-        usage_limit=data.usage_limit,
-        used_count=data.usage_count,
-        emails=tuple(email.lower() for email in data.email_restrictions),
-        source_updated_at=_utc(data.date_modified_gmt),
-    )
-
-
-def _benefit(data: CouponData, currency: str) -> Benefit:
-    minimum = minor_units(data.minimum_amount or "0", currency) or None
-    kind, hundredths = data.discount_type, _hundredths(data.amount)
-    if data.free_shipping and not hundredths:
-        return Benefit(BenefitKind.FREE_SHIPPING, minimum_minor=minimum, currency=currency)
-    if kind == "percent":
-        return Benefit(
-            BenefitKind.PERCENTAGE, basis_points=hundredths, minimum_minor=minimum, currency=currency
-        )
-    if kind == "fixed_cart":
-        amount = minor_units(data.amount, currency)
-        return Benefit(BenefitKind.AMOUNT, amount_minor=amount, minimum_minor=minimum, currency=currency)
-    return Benefit(BenefitKind.OTHER, minimum_minor=minimum, currency=currency)
-
-
-def _hundredths(amount: str) -> int:
-    try:
-        return int(Decimal(amount or "0") * 100)
-    except (InvalidOperation, ValueError, OverflowError):
-        return 0
-
-
-def coupon_body(draft: CodeDraft, options: StoreOptions) -> dict[str, object]:
-    """What makes (or mends) the coupon of a draft: every field that decides who may use it, and for what."""
-    benefit = draft.benefit
-    kind, amount = "fixed_cart", "0"
-    if benefit.kind is BenefitKind.PERCENTAGE:
-        kind, amount = "percent", format(Decimal(benefit.basis_points or 0).scaleb(-2), "f")
-    elif benefit.kind is BenefitKind.AMOUNT:
-        amount = decimal_text(benefit.amount_minor or 0, options.currency)
-    minimum = decimal_text(benefit.minimum_minor, options.currency) if benefit.minimum_minor else "0"
-    return {
-        "code": draft.code.lower(),
-        "status": "publish",
-        "discount_type": kind,
-        "amount": amount,
-        "description": draft.title,
-        "individual_use": False,
-        "usage_limit": 1,
-        "usage_limit_per_user": 1,
-        "email_restrictions": [draft.email],
-        "date_expires": _shop_local(draft.ends_at, options),
-        "minimum_amount": minimum,
-        "maximum_amount": "0",
-        "free_shipping": benefit.kind is BenefitKind.FREE_SHIPPING,
-        "product_ids": [],
-        "excluded_product_ids": [],
-        "product_categories": [],
-        "excluded_product_categories": [],
-        "exclude_sale_items": False,
-        "meta_data": [{"key": GRANT_META, "value": draft.idempotency_key}],
-    }
-
-
-def unfit(draft: CodeDraft, options: StoreOptions) -> str | None:
-    """Why this draft cannot become a coupon, or None."""
-    benefit = draft.benefit
-    if not draft.email:
-        return "the customer has no e-mail address, and the shop binds a code to one"
-    if benefit.kind is BenefitKind.OTHER:
-        return "the shop has no coupon of this kind"
-    if benefit.kind is BenefitKind.AMOUNT and (benefit.currency or options.currency) != options.currency:
-        return "the amount is not in the shop's currency"
-    return None
-
-
-def differences(data: CouponData, draft: CodeDraft, options: StoreOptions) -> list[str]:
-    """How the shop's coupon differs from the draft in what decides who may use it and for what.
-
-    The shop takes a bad e-mail restriction, amount or date in silence and keeps something else.
-    """
-    seen, wanted = _benefit(data, options.currency), draft.benefit
-    checks = {
-        "code": data.code.lower() == draft.code.lower(),
-        "status": data.status == "publish",
-        "e-mail": [email.lower() for email in data.email_restrictions] == [(draft.email or "").lower()],
-        "amount": (seen.kind, seen.basis_points, seen.amount_minor)
-        == (wanted.kind, wanted.basis_points, wanted.amount_minor),
-        "minimum": seen.minimum_minor == (wanted.minimum_minor or None),
-        "expiry": _same_moment(_utc(data.date_expires_gmt), draft.ends_at),
-        "number of uses": data.usage_limit == 1,
-        "products": not data.product_ids,
-    }
-    return [name for name, holds in checks.items() if not holds]
-
-
-def _same_moment(seen: datetime | None, wanted: datetime) -> bool:
-    """Equal, or an hour apart: when clocks go back, a local time without offset stands for two moments."""
-    return seen is not None and abs(seen - wanted) <= timedelta(hours=1)
-
-
-def _shop_local(moment: datetime, options: StoreOptions) -> str:
-    return moment.astimezone(ZoneInfo(options.time_zone)).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def _meta_text(entries: list[_Meta], key: str) -> str | None:
+def meta_text(entries: list[Meta], key: str) -> str | None:
     """The text under a key; numbers count as text, anything else as nothing."""
     for entry in entries:
         if entry.key == key:
@@ -346,7 +195,7 @@ def _meta_text(entries: list[_Meta], key: str) -> str | None:
     return None
 
 
-def _utc(text: str | None) -> datetime | None:
+def utc(text: str | None) -> datetime | None:
     """A `_gmt` date. Raises InvalidInputError for one that is none, e.g. "-0001-11-30T00:00:00"."""
     if not text:
         return None
@@ -385,29 +234,6 @@ class IndexData(msgspec.Struct):
     timezone_string: str = ""
     gmt_offset: float | str = 0
     namespaces: list[str] = []
-
-
-class ItemError(msgspec.Struct):
-    """Why one item of a batch failed."""
-
-    code: str = ""
-
-
-class _BatchItem(msgspec.Struct):
-    error: ItemError | None = None
-
-
-class _CouponBatch(msgspec.Struct):
-    create: list[msgspec.Raw]
-
-
-def batch_answer(body: bytes) -> list[CouponData | ItemError]:
-    """A batch's coupons and refusals, each at the place of what was sent."""
-    raws = msgspec.json.decode(body, type=_CouponBatch).create
-    errors = [msgspec.json.decode(raw, type=_BatchItem).error for raw in raws]
-    return [
-        error or msgspec.json.decode(raw, type=CouponData) for raw, error in zip(raws, errors, strict=True)
-    ]
 
 
 # Shops may be set to a bare offset. Whole hours have names of their own; these are zones that never change clocks.

@@ -14,18 +14,20 @@ import msgspec
 
 from connectors.base import Noun, Page, Secret, StoreAccess, StoreOptions, Subscription, Window
 from connectors.woocommerce.client import Client
+from connectors.woocommerce.coupon_mapping import (
+    COUPON_FIELDS,
+    CouponData,
+    coupon_change,
+)
 from connectors.woocommerce.coupons import Coupons
 from connectors.woocommerce.mapping import (
-    COUPON_FIELDS,
     CUSTOMER_FIELDS,
     ORDER_FIELDS,
-    CouponData,
     CurrencyData,
     CustomerData,
     IndexData,
     OrderData,
     WebhookData,
-    coupon_change,
     customer_change,
     order_change,
     time_zone,

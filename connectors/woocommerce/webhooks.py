@@ -15,11 +15,13 @@ from datetime import datetime
 import msgspec
 
 from connectors.base import RawDelivery, Secret, StoreClaim, StoreOptions
-from connectors.woocommerce.mapping import (
+from connectors.woocommerce.coupon_mapping import (
     CouponData,
+    coupon_change,
+)
+from connectors.woocommerce.mapping import (
     CustomerData,
     OrderData,
-    coupon_change,
     customer_change,
     order_change,
 )

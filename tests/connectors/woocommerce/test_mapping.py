@@ -8,13 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from connectors.woocommerce.mapping import (
+from connectors.woocommerce.coupon_mapping import (
     CouponData,
+    coupon_change,
+)
+from connectors.woocommerce.mapping import (
     CustomerData,
     IndexData,
     OrderData,
     birthday,
-    coupon_change,
     customer_change,
     order_change,
     time_zone,

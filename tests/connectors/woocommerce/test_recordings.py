@@ -12,15 +12,17 @@ import msgspec
 import pytest
 
 from connectors.base import RawDelivery, Secret
-from connectors.woocommerce.mapping import (
+from connectors.woocommerce.coupon_mapping import (
     CouponData,
-    CustomerData,
-    IndexData,
     ItemError,
-    OrderData,
-    WebhookData,
     batch_answer,
     coupon_change,
+)
+from connectors.woocommerce.mapping import (
+    CustomerData,
+    IndexData,
+    OrderData,
+    WebhookData,
     customer_change,
     order_change,
     time_zone,

@@ -1,0 +1,245 @@
+"""A WooCommerce shop's inside: what it holds, what shoppers and the merchant do, what is queued for webhooks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+
+from sandbox.server import Sandbox
+from sandbox.woocommerce_auth import ApiKey, KeyRing
+from sandbox.woocommerce_coupons import Coupon, CouponShelf, Problem
+from sandbox.woocommerce_hooks import WooHooks
+from sandbox.woocommerce_orders import OrderBook
+from sandbox.woocommerce_records import FIRST_CUSTOMER, FIRST_ORDER, Json, customer_json
+from sandbox.world import Person, Repayment, Sale, World
+
+_TAX_PERCENT, _SHIPPING_MINOR = 21, 495
+_OURS = "perennial_"  # coupons with a meta field of this beginning were made by the app
+
+
+class WooCommerceShop(Sandbox):
+    """Everything of one shop but its API.
+
+    `is_https` makes it behave as behind TLS (Basic instead of OAuth); `prerendered` keeps the text of every order once
+    written, so that a measurement sees the client and not this server. `busy_seconds` is how long each answer takes;
+    with more than `most_in_flight` at a time the host answers 503.
+    """
+
+    platform = "woocommerce"
+    webhook_retries = 0
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        prerendered: bool = False,
+    ) -> None:
+        super().__init__(world, clock=clock)
+        self.zone = ZoneInfo(world.seed.time_zone)
+        self.coupons = CouponShelf(self.zone)
+        self.orders = OrderBook(world, self._used_coupon, keep_rendered=prerendered)
+        self.queue = WooHooks(self.faults, self._resource, self.now)
+        self.hooks = self.queue
+        self.read_write = _key(world.seed.number, "read_write")
+        self.read_only = _key(world.seed.number, "read")
+        self.keys = KeyRing((self.read_write, self.read_only))
+        self.is_https = False
+        self.busy_seconds = 0.0
+        self.most_in_flight = 16
+        self.in_flight = 0
+        self.most_seen_in_flight = 0
+        self.accounts = [person for person in world.people if not person.is_guest]
+        self._add_shop_coupons()
+
+    def now(self) -> datetime:
+        """To the second: WooCommerce keeps no more."""
+        return self.clock().replace(microsecond=0)
+
+    async def start(self, port: int = 0) -> str:
+        url = await super().start(port)
+        self.coupons.base = self.orders.base = url
+        self.queue.source = f"{url}/"
+        return url
+
+    def connect_answers(self) -> dict[str, str]:
+        return {
+            "url": self.url,
+            "key": self.read_write.key,
+            "secret": self.read_write.secret,
+            "allow-private-hosts": "1",
+        }
+
+    def codes_in_store(self) -> int:
+        return sum(1 for coupon in self.coupons.by_code.values() if _is_ours(coupon))
+
+    def throttled(self) -> web.Response:
+        """WooCommerce has no limiter; its host's proxy has."""
+        return web.Response(status=429, text="<html>Too Many Requests</html>", content_type="text/html")
+
+    def refused_credentials(self) -> web.Response:
+        return problem_answer(
+            Problem(401, "woocommerce_rest_cannot_view", "Sorry, you cannot list resources.")
+        )
+
+    def too_fast(self, request: web.Request) -> web.Response | None:
+        if self.in_flight < self.most_in_flight:
+            return None
+        return web.Response(status=503, text="<html>Service Unavailable</html>", content_type="text/html")
+
+    def account(self, number: int) -> Person:
+        """A registered customer; raises Problem."""
+        index = number - FIRST_CUSTOMER
+        if not 0 <= index < len(self.world.people) or self.world.people[index].is_guest:
+            raise Problem(404, "wc_user_invalid_id", "Invalid resource ID.")
+        return self.world.people[index]
+
+    def _resource(self, noun: str, number: int) -> Json:
+        """A webhook's body: the resource as it is now, or the API's error when it is gone."""
+        try:
+            if noun == "order":
+                return self.orders.json(self.orders.index(number))
+            if noun == "coupon":
+                return self.coupons.json(self.coupons.get(number, status=404))
+            return customer_json(self.account(number), self.world, self.url)
+        except Problem as problem:
+            return problem.body
+
+    # -- what shoppers and the merchant do ---------------------------------------------------------------------------
+
+    def place_order(self, body: Mapping[str, object]) -> dict[str, object]:
+        """By "customer" signed in, by "email" as a guest (even if that is an account's e-mail)."""
+        person, by_account = self._shopper(body)
+        email = person.email if by_account else str(body["email"])
+        goods, now = int(str(body["subtotal_minor"])), self.now()
+        code = str(body["code"]).strip().lower() if body.get("code") else None
+        coupon = self.coupons.usable(code, email, now) if code else None
+        discount = _discount(coupon, goods)
+        sale = Sale(
+            number=len(self.world.sales),
+            person=person,
+            by_account=by_account,
+            email=email,
+            placed_at=now,
+            paid_at=now,
+            subtotal_minor=goods - discount,
+            tax_minor=(goods - discount) * _TAX_PERCENT // 100,
+            shipping_minor=0 if coupon and coupon.fields["free_shipping"] else _SHIPPING_MINOR,
+            updated_at=now,
+            discount_minor=discount,
+            code=code,
+            in_history=False,
+        )
+        self.world.sales.append(sale)
+        if coupon is not None:
+            coupon.used_by.append(_user(sale))
+            self.redemptions += _is_ours(coupon)
+        self._order_happened(sale, "order.created", "order.updated")
+        return {
+            "order": str(FIRST_ORDER + sale.number),
+            "total_minor": sale.total_minor,
+            "discount_minor": discount,
+        }
+
+    def _shopper(self, body: Mapping[str, object]) -> tuple[Person, bool]:
+        if body.get("customer"):
+            return self.account(int(str(body["customer"]))), True
+        email = str(body["email"])
+        known = self.world.by_email.get(email.lower())
+        if known is None:
+            known = Person(len(self.world.people), "Nueva Compradora", email, None, None)
+            self.world.people.append(known)
+            self.world.by_email[email.lower()] = known
+        return known, False
+
+    def refund_order(self, order: str, total_minor: int) -> None:
+        """A refund; the code stays used."""
+        sale = self.world.sales[self.orders.index(order)]
+        now = self.now()
+        sale.repayments.append(Repayment(sale.number * 10 + len(sale.repayments), total_minor, now))
+        sale.updated_at = now
+        self._order_happened(sale, "order.updated")
+
+    def cancel_order(self, order: str) -> None:
+        """Cancelled by the merchant; the code can be used again."""
+        sale = self.world.sales[self.orders.index(order)]
+        if sale.cancelled_at is None:
+            sale.cancelled_at = sale.updated_at = self.now()
+            self._give_code_back(sale)
+            self._order_happened(sale, "order.updated")
+
+    def trash_order(self, order: str) -> None:
+        """Moved to the trash: it vanishes from lists, and `order.deleted` tells no more than its id."""
+        index = self.orders.index(order)
+        if index not in self.orders.trashed:
+            self.orders.trashed.add(index)
+            if self.world.sales[index].cancelled_at is None:
+                self._give_code_back(self.world.sales[index])
+            self._order_happened(self.world.sales[index], "order.deleted")
+
+    def edit_customer(self, number: int, **changes: Any) -> None:
+        """A customer as changed in the admin pages, e.g. name="…" or birthday=(4, 30, None)."""
+        person = self.account(number)
+        changed = replace(person, **changes)
+        self.world.people[person.number] = changed
+        self.accounts[self.accounts.index(person)] = changed
+        self.queue.happened(number, "customer.updated")
+
+    def _give_code_back(self, sale: Sale) -> None:
+        coupon = self.coupons.by_code.get(sale.code) if sale.code else None
+        if coupon is not None and _user(sale) in coupon.used_by:
+            coupon.used_by.remove(_user(sale))
+
+    def _order_happened(self, sale: Sale, *topics: str) -> None:
+        self.orders.changed(sale.number)
+        self.queue.happened(FIRST_ORDER + sale.number, *topics)
+
+    def _used_coupon(self, code: str) -> Json | None:
+        coupon = self.coupons.by_code.get(code)
+        if coupon is None:  # deleted since: the order still shows the code
+            return {"id": 0, "code": code, "discount_type": "percent", "amount": "0", "free_shipping": False}
+        return self.coupons.json(coupon)
+
+    def _add_shop_coupons(self) -> None:
+        """What the merchant had before the app came."""
+        made = self.world.seed.now - timedelta(days=200)
+        for body in (
+            {"code": "Bienvenida10", "discount_type": "percent", "amount": "10", "usage_limit_per_user": 1},
+            {"code": "envio-gratis", "amount": "0", "free_shipping": True, "minimum_amount": "30"},
+            {"code": "verano5", "amount": "5", "date_expires": "2020-08-31"},
+        ):
+            self.coupons.create(body, made)
+
+
+def problem_answer(problem: Problem) -> web.Response:
+    """A refusal as WordPress writes it."""
+    return web.json_response(problem.body, status=problem.status)
+
+
+def _key(seed: int, permission: str) -> ApiKey:
+    digest = hashlib.sha1(f"{seed}:{permission}".encode(), usedforsecurity=False).hexdigest()
+    return ApiKey(f"ck_{digest}", f"cs_{digest[::-1]}", permission)
+
+
+def _is_ours(coupon: Coupon) -> bool:
+    return any(str(entry["key"]).startswith(_OURS) for entry in coupon.fields["meta_data"])
+
+
+def _user(sale: Sale) -> str:
+    """How a coupon remembers who used it: the customer's id as text, or a guest's e-mail."""
+    return str(FIRST_CUSTOMER + sale.person.number) if sale.by_account else sale.email
+
+
+def _discount(coupon: Coupon | None, goods_minor: int) -> int:
+    if coupon is None:
+        return 0
+    cents = round(float(coupon.fields["amount"]) * 100)
+    if coupon.fields["discount_type"] == "percent":
+        return goods_minor * cents // 10_000
+    return min(goods_minor, cents)
