@@ -171,8 +171,10 @@ async def next_members(
     """The next members with a customer record in the store, by id."""
     cursor = await connection.execute(
         """SELECT m.id FROM members m WHERE m.program_id = %s AND m.id > %s AND m.id <= %s
-               AND m.merged_into IS NULL AND EXISTS (SELECT FROM store_customers sc JOIN members g
-                   ON g.id = sc.member_id WHERE m.id IN (g.id, g.merged_into) AND sc.store_id = %s)
+               AND m.merged_into IS NULL AND EXISTS (
+                   SELECT FROM (SELECT m.id UNION ALL SELECT id FROM members WHERE merged_into = m.id) g
+                   CROSS JOIN LATERAL (SELECT store_id FROM store_customers WHERE member_id = g.id OFFSET 0) sc
+                   WHERE sc.store_id = %s)
            ORDER BY m.id LIMIT %s""",
         (program_id, after, through, store_id, limit),
     )

@@ -47,9 +47,9 @@ SELECT o.id AS order_id, {_ORDER_KEY} AS key, rounds.undone_rounds AS round, rou
 FROM orders o
 JOIN programs p ON p.id = %(program)s
 JOIN ways_to_earn w ON w.id = %(way)s AND w.program_id = %(program)s
-LEFT JOIN store_customers sc ON sc.id = o.store_customer_id
-LEFT JOIN members m ON m.id = sc.member_id
-LEFT JOIN members root ON root.id = coalesce(m.merged_into, m.id)
+LEFT JOIN LATERAL (SELECT id, member_id FROM store_customers WHERE id = o.store_customer_id OFFSET 0) sc ON true
+LEFT JOIN LATERAL (SELECT id, merged_into FROM members WHERE id = sc.member_id OFFSET 0) m ON true
+LEFT JOIN LATERAL (SELECT has_account FROM members WHERE id = coalesce(m.merged_into, m.id) OFFSET 0) root ON true
 {_ROUNDS.format(key=_ORDER_KEY)}
 WHERE o.store_id = %(store)s
 """
@@ -58,8 +58,9 @@ _SIGN_UP_KEY = "'sign_up:' || %(store)s::bigint || ':' || root.id"
 SIGN_UP_FACTS = f"""
 SELECT root.id AS member_id, {_SIGN_UP_KEY} AS key, rounds.undone_rounds AS round,
     rounds.is_live OR EXISTS (  -- somebody merged into this member was awarded before
-        SELECT FROM members g JOIN ledger_entries a ON a.program_id = %(program)s
-            AND a.key = 'sign_up:' || %(store)s::bigint || ':' || g.id
+        SELECT FROM members g CROSS JOIN LATERAL (
+            SELECT id FROM ledger_entries WHERE program_id = %(program)s
+                AND key = 'sign_up:' || %(store)s::bigint || ':' || g.id OFFSET 0) a
         WHERE g.merged_into = root.id
             AND NOT EXISTS (SELECT FROM ledger_entries u WHERE u.reverses_id = a.id AND u.reason = 'undo')
     ) AS is_live,
@@ -68,9 +69,9 @@ FROM members root
 JOIN ways_to_earn w ON w.id = %(way)s AND w.program_id = %(program)s
 JOIN LATERAL (
     SELECT sc.joined_at AS at, sc.id AS store_customer_id
-    FROM members g JOIN store_customers sc ON sc.member_id = g.id
-    WHERE root.id IN (g.id, g.merged_into) AND sc.store_id = %(store)s AND sc.has_account
-        AND sc.joined_at IS NOT NULL
+    FROM (SELECT root.id UNION ALL SELECT id FROM members WHERE merged_into = root.id) g
+    CROSS JOIN LATERAL (SELECT * FROM store_customers WHERE member_id = g.id OFFSET 0) sc
+    WHERE sc.store_id = %(store)s AND sc.has_account AND sc.joined_at IS NOT NULL
     ORDER BY sc.joined_at, sc.id LIMIT 1
 ) joined ON true
 {_ROUNDS.format(key=_SIGN_UP_KEY)}
@@ -107,9 +108,9 @@ _TAKE_BACKS = """
 WITH awards AS (
     SELECT a.id, a.points, a.round, a.member_id, a.store_customer_id, a.rule_version_id, o.external_id,
         o.subtotal_minor, o.total_minor, o.status, o.cancelled_at, o.paid_at
-    FROM orders o
-    JOIN ledger_entries a ON a.program_id = %(program)s AND a.reason = 'order'
-        AND a.key = 'order_paid:' || o.store_id || ':' || o.external_id
+    FROM orders o CROSS JOIN LATERAL (
+        SELECT * FROM ledger_entries WHERE program_id = %(program)s
+            AND key = 'order_paid:' || o.store_id || ':' || o.external_id OFFSET 0) a
     WHERE o.store_id = %(store)s AND o.id = ANY(%(orders)s)
         AND NOT EXISTS (SELECT FROM ledger_entries u WHERE u.reverses_id = a.id AND u.reason = 'undo')
 ), repaid AS (
@@ -121,11 +122,12 @@ WITH awards AS (
         max(r.external_id) FILTER (WHERE r.status = 'succeeded' AND NOT EXISTS (
             SELECT FROM ledger_entries e WHERE e.program_id = %(program)s AND e.round = a.round
                 AND e.key = 'refund:' || %(store)s || ':' || a.external_id || ':' || r.external_id)) AS unnamed
-    FROM awards a JOIN refunds r ON r.store_id = %(store)s AND r.order_external_id = a.external_id
+    FROM awards a CROSS JOIN LATERAL (
+        SELECT * FROM refunds WHERE store_id = %(store)s AND order_external_id = a.external_id OFFSET 0) r
     GROUP BY a.id
 ), taken AS (
     SELECT e.reverses_id AS id, sum(e.points) AS points, count(*) FILTER (WHERE e.reason = 'correction') AS corrections
-    FROM ledger_entries e JOIN awards a ON a.id = e.reverses_id
+    FROM awards a CROSS JOIN LATERAL (SELECT * FROM ledger_entries WHERE reverses_id = a.id OFFSET 0) e
     WHERE e.reason IN ('refund', 'correction') GROUP BY e.reverses_id
 ), amounts AS (
     SELECT a.*, r.unnamed, r.at, coalesce(t.points, 0) AS taken, coalesce(t.corrections, 0) AS corrections,

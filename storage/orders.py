@@ -48,9 +48,10 @@ def _merged(column: str) -> str:
 
 _MERGE_ORDERS = f"""
 INSERT INTO orders AS o (program_id, store_id, external_id, {", ".join(_ORDER_COLUMNS)})
-SELECT %(program)s, %(store)s, i.external_id, sc.id, {", ".join(f"i.{name}" for name in _ORDER_COLUMNS[1:])}
+SELECT %(program)s, %(store)s, i.external_id,
+    (SELECT sc.id FROM store_customers sc WHERE sc.store_id = %(store)s AND sc.external_id = i.person),
+    {", ".join(f"i.{name}" for name in _ORDER_COLUMNS[1:])}
 FROM incoming_orders i
-LEFT JOIN store_customers sc ON sc.store_id = %(store)s AND sc.external_id = i.person
 ON CONFLICT (store_id, external_id) DO UPDATE SET {", ".join(_merged(name) for name in _ORDER_COLUMNS)}
 WHERE ({", ".join(f"o.{name}" for name in _ORDER_COLUMNS)})
     IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _ORDER_COLUMNS)})
@@ -94,7 +95,9 @@ async def mark_deleted(
     await connection.execute(
         """UPDATE orders o SET status = 'cancelled', cancelled_at = coalesce(o.cancelled_at, d.at)
            FROM unnest(%s::text[], %s::timestamptz[]) AS d (external_id, at)
-           WHERE o.store_id = %s AND o.external_id = d.external_id AND o.status <> 'cancelled'""",
+           CROSS JOIN LATERAL (SELECT id FROM orders WHERE store_id = %s AND external_id = d.external_id
+               OFFSET 0) known
+           WHERE o.id = known.id AND o.status <> 'cancelled'""",
         (external_ids, deleted_at, store_id),
     )
 

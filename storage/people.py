@@ -11,52 +11,75 @@ from typing import Any
 
 from storage.database import Connection
 
-_ADD_NEW = """
-WITH found AS (
-    SELECT p.*, m.id AS by_email
-    FROM incoming_people p
-    LEFT JOIN store_customers sc ON sc.store_id = %(store)s AND sc.external_id = p.external_id
-    LEFT JOIN members m ON m.program_id = %(program)s AND m.match_store_id = %(scope)s AND m.email = p.email
-    WHERE sc.id IS NULL
-), fresh AS (
-    SELECT who, nextval(pg_get_serial_sequence('members', 'id')) AS id
-    FROM (SELECT DISTINCT coalesce('@' || email, external_id) AS who FROM found WHERE by_email IS NULL
-          ORDER BY 1) AS strangers
-), made AS (
-    INSERT INTO members (id, program_id, match_store_id, email, name, has_account, home_store_id, joined_on,
-        joined_md, joined_set_by, birthday_md, birthday_year, birthday_set_by, birthday_set_at, dates_changed_at,
-        balance, created_at)
-    SELECT f.id, %(program)s, %(scope)s, min(p.email), min(p.name), bool_or(p.has_account), %(store)s,
-        min(p.joined_on) FILTER (WHERE p.has_account),
-        (array_agg(p.joined_md ORDER BY p.joined_on) FILTER (WHERE p.has_account))[1],
-        CASE WHEN bool_or(p.has_account) THEN 'store' END,
-        (array_agg(p.birthday_md ORDER BY p.external_id) FILTER (WHERE p.birthday_md IS NOT NULL))[1],
-        (array_agg(p.birthday_year ORDER BY p.external_id) FILTER (WHERE p.birthday_md IS NOT NULL))[1],
-        CASE WHEN max(p.birthday_md) IS NOT NULL THEN 'store' END,
-        CASE WHEN max(p.birthday_md) IS NOT NULL THEN %(now)s::timestamptz END,
-        CASE WHEN bool_or(p.has_account) OR max(p.birthday_md) IS NOT NULL THEN %(now)s::timestamptz END,
-        0, %(now)s
-    FROM fresh f JOIN found p ON p.by_email IS NULL AND coalesce('@' || p.email, p.external_id) = f.who
-    GROUP BY f.id
-)
-INSERT INTO store_customers (program_id, store_id, member_id, external_id, has_account, email_given, email, name,
-    locale, accepts_marketing, joined_at, source_updated_at, metadata)
-SELECT %(program)s, %(store)s, coalesce(p.by_email, f.id), p.external_id, p.has_account, p.email_given, p.email,
+# Look-ups from staged rows are subqueries that the planner cannot turn around (see `storage.plans`).
+_KNOWN = "SELECT * FROM store_customers WHERE store_id = %(store)s AND external_id = p.external_id OFFSET 0"
+_UNKNOWN = """(SELECT sc.id FROM store_customers sc
+    WHERE sc.store_id = %(store)s AND sc.external_id = p.external_id) IS NULL"""
+_BY_EMAIL = """SELECT m.id FROM members m
+    WHERE m.program_id = %(program)s AND m.match_store_id = %(scope)s AND m.email = {}.email"""
+
+_MEMBER_COLUMNS = """id, program_id, match_store_id, email, name, has_account, home_store_id, joined_on, joined_md,
+    joined_set_by, birthday_md, birthday_year, birthday_set_by, birthday_set_at, dates_changed_at, balance, created_at"""
+_NEXT_ID = "nextval(pg_get_serial_sequence('members', 'id'))"
+
+# Several new customers may be one new person.
+_ADD_MEMBERS = f"""
+INSERT INTO members ({_MEMBER_COLUMNS})
+SELECT {_NEXT_ID}, %(program)s, %(scope)s, p.email, min(p.name), bool_or(p.has_account), %(store)s,
+    min(p.joined_on) FILTER (WHERE p.has_account),
+    (array_agg(p.joined_md ORDER BY p.joined_on) FILTER (WHERE p.has_account))[1],
+    CASE WHEN bool_or(p.has_account) THEN 'store' END,
+    (array_agg(p.birthday_md ORDER BY p.external_id) FILTER (WHERE p.birthday_md IS NOT NULL))[1],
+    (array_agg(p.birthday_year ORDER BY p.external_id) FILTER (WHERE p.birthday_md IS NOT NULL))[1],
+    CASE WHEN max(p.birthday_md) IS NOT NULL THEN 'store' END,
+    CASE WHEN max(p.birthday_md) IS NOT NULL THEN %(now)s::timestamptz END,
+    CASE WHEN bool_or(p.has_account) OR max(p.birthday_md) IS NOT NULL THEN %(now)s::timestamptz END,
+    0, %(now)s
+FROM incoming_people p
+WHERE p.email IS NOT NULL AND {_UNKNOWN} AND ({_BY_EMAIL.format("p")}) IS NULL
+GROUP BY p.email ORDER BY p.email
+"""
+
+_CUSTOMER_COLUMNS = """program_id, store_id, member_id, external_id, has_account, email_given, email, name, locale,
+    accepts_marketing, joined_at, source_updated_at, metadata"""
+
+_ADD_CUSTOMERS = f"""
+INSERT INTO store_customers ({_CUSTOMER_COLUMNS})
+SELECT %(program)s, %(store)s, ({_BY_EMAIL.format("p")}), p.external_id, p.has_account, p.email_given, p.email,
     p.name, p.locale, p.accepts_marketing, p.joined_at, p.source_updated_at, p.metadata
-FROM found p LEFT JOIN fresh f ON p.by_email IS NULL AND f.who = coalesce('@' || p.email, p.external_id)
-ORDER BY p.external_id
+FROM incoming_people p WHERE p.email IS NOT NULL AND {_UNKNOWN} ORDER BY p.external_id
+"""
+
+# Without an e-mail everybody is a person of their own, until one turns up.
+_ADD_NAMELESS = f"""
+WITH fresh AS MATERIALIZED (
+    SELECT p.*, {_NEXT_ID} AS member_id FROM incoming_people p WHERE p.email IS NULL AND {_UNKNOWN}
+), made AS (
+    INSERT INTO members ({_MEMBER_COLUMNS})
+    SELECT member_id, %(program)s, %(scope)s, NULL, name, has_account, %(store)s,
+        CASE WHEN has_account THEN joined_on END, CASE WHEN has_account THEN joined_md END,
+        CASE WHEN has_account THEN 'store' END, birthday_md, birthday_year,
+        CASE WHEN birthday_md IS NOT NULL THEN 'store' END,
+        CASE WHEN birthday_md IS NOT NULL THEN %(now)s::timestamptz END,
+        CASE WHEN has_account OR birthday_md IS NOT NULL THEN %(now)s::timestamptz END, 0, %(now)s
+    FROM fresh
+)
+INSERT INTO store_customers ({_CUSTOMER_COLUMNS})
+SELECT %(program)s, %(store)s, member_id, external_id, has_account, email_given, email, name, locale,
+    accepts_marketing, joined_at, source_updated_at, metadata
+FROM fresh ORDER BY external_id
 """
 
 # A later version wins; where the platform gives none, the later arrival. The earliest joining time is kept.
-_UPDATE_KNOWN = """
+_UPDATE_KNOWN = f"""
 UPDATE store_customers sc
 SET has_account = p.has_account, email_given = coalesce(p.email_given, sc.email_given),
     email = coalesce(p.email, sc.email), name = coalesce(p.name, sc.name), locale = coalesce(p.locale, sc.locale),
     accepts_marketing = coalesce(p.accepts_marketing, sc.accepts_marketing),
     joined_at = least(sc.joined_at, p.joined_at), source_updated_at = p.source_updated_at, metadata = p.metadata,
     deleted_at = NULL
-FROM incoming_people p
-WHERE sc.store_id = %(store)s AND sc.external_id = p.external_id AND p.is_full
+FROM incoming_people p CROSS JOIN LATERAL ({_KNOWN}) known
+WHERE sc.id = known.id AND p.is_full
     AND (sc.source_updated_at IS NULL OR p.source_updated_at IS NULL
          OR p.source_updated_at >= sc.source_updated_at)
     AND (sc.has_account, sc.email_given, sc.email, sc.name, sc.locale, sc.accepts_marketing, sc.joined_at,
@@ -69,7 +92,7 @@ WHERE sc.store_id = %(store)s AND sc.external_id = p.external_id AND p.is_full
 """
 
 # What the merchant set by hand or by a file stays; otherwise the store's word is kept up to date.
-_UPDATE_MEMBERS = """
+_UPDATE_MEMBERS = f"""
 WITH told AS (
     SELECT coalesce(m.merged_into, m.id) AS id, bool_or(p.has_account) AS has_account, min(p.name) AS name,
         min(p.joined_on) FILTER (WHERE p.has_account) AS joined_on,
@@ -77,11 +100,9 @@ WITH told AS (
         (array_agg(p.birthday_md ORDER BY p.external_id) FILTER (WHERE p.birthday_md IS NOT NULL))[1] AS birthday_md,
         (array_agg(p.birthday_year ORDER BY p.external_id)
             FILTER (WHERE p.birthday_md IS NOT NULL))[1] AS birthday_year
-    FROM incoming_people p
-    JOIN store_customers sc ON sc.store_id = %(store)s AND sc.external_id = p.external_id
-        AND (p.source_updated_at IS NULL OR sc.source_updated_at = p.source_updated_at)
-    JOIN members m ON m.id = sc.member_id
-    WHERE p.is_full
+    FROM incoming_people p CROSS JOIN LATERAL ({_KNOWN}) sc
+    CROSS JOIN LATERAL (SELECT id, merged_into FROM members WHERE id = sc.member_id OFFSET 0) m
+    WHERE p.is_full AND (p.source_updated_at IS NULL OR sc.source_updated_at = p.source_updated_at)
     GROUP BY 1
 ), wanted AS (
     SELECT t.id, m.has_account OR t.has_account AS has_account, coalesce(m.name, t.name) AS name, j.earlier,
@@ -89,7 +110,7 @@ WITH told AS (
         CASE WHEN j.earlier THEN t.joined_md ELSE m.joined_md END AS joined_md,
         b.other, CASE WHEN b.other THEN t.birthday_md ELSE m.birthday_md END AS birthday_md,
         CASE WHEN b.other THEN t.birthday_year ELSE m.birthday_year END AS birthday_year
-    FROM told t JOIN members m ON m.id = t.id
+    FROM told t CROSS JOIN LATERAL (SELECT * FROM members WHERE id = t.id OFFSET 0) m
     CROSS JOIN LATERAL (SELECT coalesce(t.joined_on < m.joined_on, t.joined_on IS NOT NULL)
         AND coalesce(m.joined_set_by, 'store') = 'store' AS earlier) j
     CROSS JOIN LATERAL (SELECT t.birthday_md IS NOT NULL AND coalesce(m.birthday_set_by, 'store') = 'store'
@@ -106,16 +127,16 @@ FROM wanted w
 WHERE m.id = w.id AND (w.earlier OR w.other OR (m.has_account, m.name) IS DISTINCT FROM (w.has_account, w.name))
 """
 
-_OTHER_EMAIL = """
-SELECT DISTINCT coalesce(m.merged_into, m.id) AS member_id, sc.email
-FROM incoming_people p
-JOIN store_customers sc ON sc.store_id = %(store)s AND sc.external_id = p.external_id
-JOIN members m ON m.id = sc.member_id
-JOIN members root ON root.id = coalesce(m.merged_into, m.id)
-LEFT JOIN members o ON o.program_id = %(program)s AND o.match_store_id = %(scope)s AND o.email = sc.email
+_OTHER_EMAIL = f"""
+SELECT DISTINCT root.id AS member_id, sc.email
+FROM incoming_people p CROSS JOIN LATERAL ({_KNOWN}) sc
+CROSS JOIN LATERAL (SELECT id, merged_into FROM members WHERE id = sc.member_id OFFSET 0) m
+CROSS JOIN LATERAL (SELECT id, email FROM members WHERE id = coalesce(m.merged_into, m.id) OFFSET 0) root
+LEFT JOIN LATERAL (SELECT coalesce(o.merged_into, o.id) AS root_id FROM members o
+    WHERE o.id = ({_BY_EMAIL.format("sc")}) OFFSET 0) owner ON true
 WHERE p.is_full AND sc.email IS NOT NULL AND root.email IS DISTINCT FROM sc.email
-    AND coalesce(o.merged_into, o.id) IS DISTINCT FROM root.id
-ORDER BY member_id, sc.email
+    AND owner.root_id IS DISTINCT FROM root.id
+ORDER BY root.id, sc.email
 """
 
 
@@ -127,7 +148,7 @@ async def merge_people(
     `scope` is the store within which e-mails are matched, or 0 for the whole program.
     """
     values = {"program": program_id, "store": store_id, "scope": scope, "now": now}
-    await connection.execute(_ADD_NEW, values)
+    await _add_new(connection, values)
     await connection.execute(_UPDATE_KNOWN, values)
     await connection.execute(_UPDATE_MEMBERS, values)
     cursor = await connection.execute(_OTHER_EMAIL, values)
@@ -139,8 +160,12 @@ async def add_stubs(
     connection: Connection, *, program_id: int, store_id: int, scope: int, now: datetime
 ) -> None:
     """As `merge_people`, for chunks that hold only stubs: nothing known changes."""
-    values = {"program": program_id, "store": store_id, "scope": scope, "now": now}
-    await connection.execute(_ADD_NEW, values)
+    await _add_new(connection, {"program": program_id, "store": store_id, "scope": scope, "now": now})
+
+
+async def _add_new(connection: Connection, values: dict[str, Any]) -> None:
+    for statement in (_ADD_MEMBERS, _ADD_CUSTOMERS, _ADD_NAMELESS):
+        await connection.execute(statement, values)
 
 
 async def mark_deleted(connection: Connection, store_id: int, external_ids: list[str], now: datetime) -> None:

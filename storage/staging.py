@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from storage import plans
 from storage.database import Connection
 
 _TABLES = {
@@ -29,13 +30,17 @@ _TABLES = {
 
 async def prepare(connection: Connection) -> None:
     """Makes the connection's staging tables if it has none yet, and empties them if this transaction used them."""
+    await plans.by_key(connection)
     cursor = await connection.execute("SELECT to_regclass('pg_temp.incoming_coupons') IS NOT NULL AS there")
     found = await cursor.fetchone()
-    if found and found["there"]:
-        await connection.execute(f"TRUNCATE {', '.join(_TABLES)}")
-        return
-    for name, columns in _TABLES.items():
-        await connection.execute(f"CREATE TEMP TABLE {name} ({columns}) ON COMMIT DELETE ROWS")
+    if not found or not found["there"]:
+        for name, columns in _TABLES.items():
+            await connection.execute(f"CREATE TEMP TABLE {name} ({columns}) ON COMMIT DELETE ROWS")
+
+
+async def empty(connection: Connection, *tables: str) -> None:
+    """Takes staged rows out again within the transaction."""
+    await connection.execute(f"TRUNCATE {', '.join(tables)}")
 
 
 async def fill(connection: Connection, table: str, rows: Iterable[Sequence[object]]) -> None:

@@ -129,7 +129,7 @@ async def _merge_orders(connection: Connection, store: StoreRow, told: Sorted) -
         await staging.fill(connection, "incoming_orders", map(staged.order_row, layer.values()))
         await orders.merge_orders(connection, program_id=store.program_id, store_id=store.id)
         if len(layer) < len(told.orders):
-            await connection.execute("TRUNCATE incoming_orders")
+            await staging.empty(connection, "incoming_orders")
     if refunds:
         rows = (staged.refund_row(external_id, refund) for external_id, refund in refunds)
         await staging.fill(connection, "incoming_refunds", rows)

@@ -13,7 +13,7 @@ from typing import Any
 
 from rewards.earning import WayKind
 from rewards.errors import AlreadyReversedError, InvalidInputError
-from storage import audit, backfill, ledger, programs, stores
+from storage import audit, backfill, ledger, plans, programs, stores
 from storage.backfill import RunRow
 from storage.database import Connection
 from storage.ledger import Written
@@ -34,6 +34,7 @@ async def preview(services: Services, store_id: int, *, actor: str) -> RunRow:
     async with services.database.transaction() as connection:
         store = await stores.by_id(connection, store_id)
         await ledger.lock_program(connection, store.program_id)
+        await plans.by_key(connection)
         enabled = {
             kind: stored
             for kind, stored in (await programs.ways(connection, store.program_id)).items()
@@ -128,6 +129,7 @@ async def _repeat(services: Services, run_id: int, chunk: _Chunk, progress: Prog
         # The program before the run: as everybody who writes does.
         run = await backfill.load(connection, run_id)
         await ledger.lock_program(connection, run.program_id)
+        await plans.by_key(connection)
         run = await backfill.load(connection, run_id, lock=True)
         return await chunk(connection, run, services.clock())
 
