@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.server import Sandbox
+from sandbox.shopify_bodies import Bodies
 from sandbox.shopify_bulk import BulkDesk, Operation, Rendered, file_signature
 from sandbox.shopify_checkout import Till
 from sandbox.shopify_discounts import DiscountBook
@@ -54,6 +55,7 @@ class ShopifySandbox(Sandbox):
         self.bucket = Bucket()
         now = self._now
         self.views = Views(world.seed, self.shop, now)
+        self.bodies = Bodies(self.views, now)
         self.discounts = DiscountBook(world.seed.now)
         self.customers = {customer_number(p): p for p in world.people if not p.is_guest}
         self.hook_desk = HookDesk(self.hooks, self.shop, client_secret, API_VERSION, now)
@@ -122,6 +124,10 @@ class ShopifySandbox(Sandbox):
     async def render_beforehand(self, bulk_query: str) -> Rendered:
         """Writes the file of a bulk query now, so that a benchmark does not measure the writing."""
         return await self.bulk.render(bulk_query)
+
+    def sign_up(self, name: str, email: str, birthday: tuple[int, int, int | None] | None = None) -> str:
+        """Somebody becomes a customer; the number of their record. Sends the webhook."""
+        return self.till.sign_up(name, email, birthday)
 
     def expire_tokens(self) -> None:
         """All granted tokens end now, as after 24 hours."""

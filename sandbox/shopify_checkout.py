@@ -52,7 +52,7 @@ class Till:
         sale = self._sale_of(order)
         repayment = Repayment(sale.number * 10 + len(sale.repayments), total_minor, self._touch(sale))
         sale.repayments.append(repayment)
-        body = self._shop.views.refund_body(sale, repayment)
+        body = self._shop.bodies.refund_body(sale, repayment)
         self._shop.hook_desk.emit("refunds/create", lambda _: body)
         self._emit_order("orders/updated", sale)
 
@@ -63,6 +63,20 @@ class Till:
             sale.cancelled_at = self._touch(sale)
             self._emit_order("orders/cancelled", sale)
             self._emit_order("orders/updated", sale)
+
+    def sign_up(self, name: str, email: str, birthday: tuple[int, int, int | None] | None) -> str:
+        """A new customer record; its number."""
+        shop, people = self._shop, self._shop.world.people
+        person = Person(len(people), name, email, self._now(), birthday)
+        people.append(person)
+        self._people[email.lower()] = person
+        shop.customers[customer_number(person)] = person
+        self.version += 1
+        shop.hook_desk.emit(
+            "customers/create",
+            lambda with_birthday: shop.bodies.customer_body(person, with_birthday=with_birthday),
+        )
+        return customer_number(person)
 
     def _buyer(self, body: Mapping[str, object]) -> tuple[Person, str]:
         if body.get("customer"):
@@ -116,7 +130,7 @@ class Till:
         return sale.updated_at
 
     def _emit_order(self, topic: str, sale: Sale) -> None:
-        body = self._shop.views.order_body(sale)
+        body = self._shop.bodies.order_body(sale)
         self._shop.hook_desk.emit(topic, lambda _: body)
 
     def _now(self) -> datetime:

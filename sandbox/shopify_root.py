@@ -146,7 +146,7 @@ class Root:
     def _outcome(self, found: Discount | None, errors: list[View], topic: str) -> View:
         if found is None:
             return {"codeDiscountNode": None, "userErrors": errors}
-        body = self._shop.views.discount_body(found)
+        body = self._shop.bodies.discount_body(found)
         self._shop.hook_desk.emit(topic, lambda _: body)
         return {"codeDiscountNode": self._code_node(found), "userErrors": []}
 

@@ -1,18 +1,17 @@
-"""The shapes in which the stand-in Shopify shop shows its world: GraphQL objects and REST-shaped webhook bodies."""
+"""The stand-in Shopify shop's world as GraphQL objects; its webhook bodies are in `shopify_bodies`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sandbox.shopify_discounts import BASIC, FREE_SHIPPING, Discount
 from sandbox.world import Person, Repayment, Sale, Seed
 
 View = dict[str, Any]
 
-_CUSTOMERS_FROM, _ORDERS_FROM, _REFUNDS_FROM = 7_000_000_001, 5_000_000_001, 9_000_000_001
+_CUSTOMERS_FROM, _ORDERS_FROM, REFUNDS_FROM = 7_000_000_001, 5_000_000_001, 9_000_000_001
 # A `date` metafield has a year; the shop writes this one where its customer gave none (a leap year, for 29 February).
 MADE_UP_YEAR = 1904
 _DIGITS = {"JPY": 0, "KRW": 0, "ISK": 0, "BHD": 3, "KWD": 3, "TND": 3}
@@ -60,7 +59,6 @@ class Views:
         self.shop_domain = shop
         self.currency = seed.currency
         self._digits = digits(seed.currency)
-        self._zone = ZoneInfo(seed.time_zone)
         self._clock = clock
 
     # -- GraphQL -----------------------------------------------------------------------------------------------------
@@ -101,10 +99,10 @@ class Views:
             "numberOfOrders": "0",
             "createdAt": joined,
             "updatedAt": joined,
-            "metafield": lambda info, key, namespace=None: self._metafield(person, namespace, key),
+            "metafield": lambda info, key, namespace=None: self.birth_field(person, namespace, key),
         }
 
-    def _metafield(self, person: Person, namespace: str | None, key: str) -> View | None:
+    def birth_field(self, person: Person, namespace: str | None, key: str) -> View | None:
         if (namespace, key) != ("facts", "birth_date") or person.birthday is None:
             return None
         return {
@@ -150,7 +148,7 @@ class Views:
         }
 
     def refund(self, repayment: Repayment) -> View:
-        number, at = str(_REFUNDS_FROM + repayment.number), _z(repayment.at)
+        number, at = str(REFUNDS_FROM + repayment.number), _z(repayment.at)
         return {
             "__typename": "Refund",
             "id": f"gid://shopify/Refund/{number}",
@@ -219,7 +217,7 @@ class Views:
 
     def _money(self, minor: int) -> View:
         """GraphQL writes 12.50 as "12.5" and 12.00 as "12.0"."""
-        text = self._plain(minor)
+        text = self.plain(minor)
         if "." in text:
             text = text.rstrip("0")
             text += "0" if text.endswith(".") else ""
@@ -227,120 +225,12 @@ class Views:
             text += ".0"
         return {"amount": text, "currencyCode": self.currency}
 
-    def _plain(self, minor: int) -> str:
+    def plain(self, minor: int) -> str:
         """12.50 as REST writes it."""
         if not self._digits:
             return str(minor)
         whole, rest = divmod(minor, 10**self._digits)
         return f"{whole}.{rest:0{self._digits}d}"
-
-    # -- webhook bodies ----------------------------------------------------------------------------------------------
-
-    def customer_body(self, person: Person, *, with_birthday: bool) -> View:
-        number = int(customer_number(person))
-        first, _, last = person.name.partition(" ")
-        joined = self._local(person.joined_at) if person.joined_at else None
-        body: View = {
-            "id": number,
-            "admin_graphql_api_id": f"gid://shopify/Customer/{number}",
-            "email": person.email,
-            "first_name": first,
-            "last_name": last,
-            "state": "enabled",
-            "note": None,
-            "verified_email": True,
-            "currency": self.currency,
-            "created_at": joined,
-            "updated_at": joined,
-            "email_marketing_consent": {
-                "state": "subscribed" if person.number % 3 else "not_subscribed",
-                "opt_in_level": "single_opt_in",
-                "consent_updated_at": None,
-            },
-        }
-        if with_birthday:
-            field = self._metafield(person, "facts", "birth_date")
-            body["metafields"] = (
-                [{k: field[k] for k in ("namespace", "key", "value", "type")}] if field else []
-            )
-        return body
-
-    def order_body(self, sale: Sale) -> View:
-        number, plain = int(order_number(sale)), self._plain
-        placed = self._local(sale.placed_at)
-        code = {"code": sale.code, "amount": plain(sale.discount_minor), "type": "fixed_amount"}
-        customer = self.customer_body(sale.person, with_birthday=False) if sale.by_account else None
-        return {
-            "id": number,
-            "admin_graphql_api_id": f"gid://shopify/Order/{number}",
-            "name": f"#{1001 + sale.number}",
-            "email": sale.email,
-            "contact_email": sale.email,
-            "test": False,
-            "confirmed": True,
-            "currency": self.currency,
-            "presentment_currency": self.currency,
-            "financial_status": paid_state(sale).lower(),
-            "created_at": placed,
-            "processed_at": placed,
-            "updated_at": self._local(sale.updated_at),
-            "cancelled_at": self._local(sale.cancelled_at) if sale.cancelled_at else None,
-            "cancel_reason": "customer" if sale.cancelled_at else None,
-            "subtotal_price": plain(sale.subtotal_minor),
-            "subtotal_price_set": self._rest_bag(sale.subtotal_minor),
-            "total_tax": plain(sale.tax_minor),
-            "total_shipping_price_set": self._rest_bag(sale.shipping_minor),
-            "total_discounts": plain(sale.discount_minor),
-            "total_price": plain(sale.total_minor),
-            "total_price_set": self._rest_bag(sale.total_minor),
-            "discount_codes": [code] if sale.code else [],
-            "customer": customer,
-            "refunds": [self.refund_body(sale, repayment) for repayment in sale.repayments],
-            "source_name": "web",
-            "tags": "",
-        }
-
-    def refund_body(self, sale: Sale, repayment: Repayment) -> View:
-        number, order = _REFUNDS_FROM + repayment.number, int(order_number(sale))
-        at = self._local(repayment.at)
-        return {
-            "id": number,
-            "admin_graphql_api_id": f"gid://shopify/Refund/{number}",
-            "order_id": order,
-            "created_at": at,
-            "processed_at": at,
-            "note": None,
-            "refund_line_items": [],
-            "order_adjustments": [],
-            "transactions": [
-                {
-                    "id": number + 1_000_000_000,
-                    "order_id": order,
-                    "kind": "refund",
-                    "status": "success",
-                    "amount": self._plain(repayment.total_minor),
-                    "currency": self.currency,
-                    "created_at": at,
-                }
-            ],
-        }
-
-    def discount_body(self, found: Discount) -> View:
-        return {
-            "admin_graphql_api_id": f"gid://shopify/DiscountCodeNode/{found.number}",
-            "title": found.title,
-            "status": found.status(self._clock()),
-            "created_at": self._local(found.created_at),
-            "updated_at": self._local(found.updated_at),
-        }
-
-    def _rest_bag(self, minor: int) -> View:
-        money = {"amount": self._plain(minor), "currency_code": self.currency}
-        return {"shop_money": money, "presentment_money": money}
-
-    def _local(self, moment: datetime) -> str:
-        """Webhook bodies give the shop's own time with its offset."""
-        return moment.astimezone(self._zone).isoformat()
 
 
 def connection(

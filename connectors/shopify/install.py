@@ -30,6 +30,7 @@ class ShopifyInstall:
             is_required=False,
         ),
         InstallOption("client-secret", "The app's client secret; it also signs webhooks.", is_secret=True),
+        InstallOption("api-base", "Another server that speaks Shopify's API.", is_required=False),
     )
 
     async def installation(self, answers: Mapping[str, str], session: aiohttp.ClientSession) -> Installation:

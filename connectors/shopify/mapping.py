@@ -1,4 +1,4 @@
-"""Shopify's payloads to records: the only module that knows its field names.
+"""Shopify's orders to records; with `customers.py` and `coupons.py` all that knows its field names.
 
 The same thing comes in two shapes: REST-shaped webhook bodies (numeric ids, snake_case) and GraphQL answers and bulk
 lines (gids, camelCase). Both go through the same constructors at the end of each section, so that an order by webhook
@@ -8,22 +8,18 @@ equals the order by API. Field by field: README.md, "What becomes what".
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated
 
 import msgspec
 
-from rewards.errors import InvalidInputError
 from rewards.money import exponent, minor_units
-from rewards.occasions import birthday
-from rewards.records import Birthday, Customer, Order, OrderStatus, Refund, RefundStatus
+from rewards.records import Order, OrderStatus, Refund, RefundStatus
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 _decimals = cache(exponent)
-
-BIRTHDAY_NAMESPACE, BIRTHDAY_KEY = "facts", "birth_date"
 
 
 def external_id(gid: str) -> str:
@@ -36,107 +32,9 @@ def gid(kind: str, number: str) -> str:
     return f"gid://shopify/{kind}/{number}"
 
 
-# -- customers -------------------------------------------------------------------------------------------------------
-
-
-class _EmailAddress(msgspec.Struct, rename="camel", gc=False):
+class EmailAddress(msgspec.Struct, rename="camel", gc=False):
     email_address: str
     marketing_state: str | None = None
-
-
-class _Metafield(msgspec.Struct, gc=False):
-    value: str
-    namespace: str = ""
-    key: str = ""
-
-
-class CustomerLine(msgspec.Struct, rename="camel", gc=False):
-    """A customer as GraphQL gives it (operations/bulk_customers.graphql)."""
-
-    id: str
-    created_at: Moment
-    updated_at: Moment
-    first_name: str | None = None
-    last_name: str | None = None
-    default_email_address: _EmailAddress | None = None
-    locale: str | None = None
-    birth_date: _Metafield | None = None
-
-
-class _Consent(msgspec.Struct):
-    state: str | None = None
-
-
-class CustomerBody(msgspec.Struct):
-    """A customer as a webhook brings it; personal fields are absent without level 2 approval."""
-
-    id: int
-    created_at: Moment | None = None
-    updated_at: Moment | None = None
-    email: str | None = None
-    first_name: str | None = None
-    last_name: str | None = None
-    email_marketing_consent: _Consent | None = None
-    metafields: list[_Metafield] = []
-
-
-def customer_from_line(line: CustomerLine) -> Customer:
-    """The record of a GraphQL customer."""
-    address = line.default_email_address
-    return Customer(
-        external_id=external_id(line.id),
-        email=address.email_address or None if address else None,
-        name=_name(line.first_name, line.last_name),
-        # Shopify's new customer accounts let every customer sign in: a customer record is an account.
-        has_account=True,
-        joined_at=_utc(line.created_at),
-        birthday=_birthday(line.birth_date.value) if line.birth_date else None,
-        locale=line.locale,
-        accepts_marketing=_accepts(address.marketing_state) if address else None,
-        source_updated_at=_utc(line.updated_at),
-    )
-
-
-def customer_from_body(body: CustomerBody) -> Customer:
-    """The record of a webhook's customer; what the body does not hold (locale) is None: it says nothing."""
-    consent = body.email_marketing_consent
-    return Customer(
-        external_id=str(body.id),
-        email=body.email or None,
-        name=_name(body.first_name, body.last_name),
-        has_account=True,
-        joined_at=_utc_or_none(body.created_at),
-        birthday=_birthday_among(body.metafields),
-        accepts_marketing=_accepts(consent.state) if consent else None,
-        source_updated_at=_utc_or_none(body.updated_at),
-    )
-
-
-def _accepts(state: str | None) -> bool | None:
-    return None if state is None else state.upper() == "SUBSCRIBED"
-
-
-def _name(first: str | None, last: str | None) -> str | None:
-    return f"{first or ''} {last or ''}".strip() or None
-
-
-def _birthday_among(metafields: Sequence[_Metafield]) -> Birthday | None:
-    for field in metafields:
-        if (field.namespace, field.key) == (BIRTHDAY_NAMESPACE, BIRTHDAY_KEY):
-            return _birthday(field.value)
-    return None
-
-
-def _birthday(text: str) -> Birthday | None:
-    """A `date` metafield always has a year, often made up; one in which nobody living was born is left out."""
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:  # a merchant may have given the metafield another type
-        return None
-    try:
-        return birthday(day.month, day.day, day.year)
-    except InvalidInputError:
-        return birthday(day.month, day.day)
 
 
 # -- orders ----------------------------------------------------------------------------------------------------------
@@ -153,7 +51,7 @@ class _MoneyBag(msgspec.Struct, rename="camel", gc=False):
 
 class _OrderCustomer(msgspec.Struct, rename="camel", gc=False):
     id: str
-    default_email_address: _EmailAddress | None = None
+    default_email_address: EmailAddress | None = None
 
 
 class _RefundLine(msgspec.Struct, rename="camel", gc=False):
@@ -210,7 +108,7 @@ def order_from_line(line: OrderLine) -> Order:
     if not email and customer is not None and customer.default_email_address is not None:
         email = customer.default_email_address.email_address
     status, given, is_paid = _stands(line.display_financial_status)
-    placed_at = _utc(line.processed_at or line.created_at)
+    placed_at = utc(line.processed_at or line.created_at)
     cancelled_at = line.cancelled_at
     return Order(
         external_id=external_id(line.id),
@@ -226,11 +124,11 @@ def order_from_line(line: OrderLine) -> Order:
         total_minor=_minor(price.amount, currency),
         placed_at=placed_at,
         paid_at=placed_at if is_paid else None,
-        cancelled_at=_utc(cancelled_at) if cancelled_at else None,
+        cancelled_at=utc(cancelled_at) if cancelled_at else None,
         is_test=line.test,
         codes=tuple([code.lower() for code in line.discount_codes]) if line.discount_codes else (),
         refunds=_refunds_from_lines(line.refunds, currency) if line.refunds else (),
-        source_updated_at=_utc(line.updated_at),
+        source_updated_at=utc(line.updated_at),
     )
 
 
@@ -313,7 +211,7 @@ def order_from_body(body: OrderBody) -> Order:
     """The record of a webhook's order; equal to `order_from_line` of the same order."""
     currency, customer = body.currency, body.customer
     status, given, is_paid = _stands(body.financial_status)
-    placed_at = _utc(body.processed_at or body.created_at)
+    placed_at = utc(body.processed_at or body.created_at)
     shipping = body.total_shipping_price_set
     return Order(
         external_id=str(body.id),
@@ -329,11 +227,11 @@ def order_from_body(body: OrderBody) -> Order:
         total_minor=_minor(body.total_price, currency),
         placed_at=placed_at,
         paid_at=placed_at if is_paid else None,
-        cancelled_at=_utc_or_none(body.cancelled_at),
+        cancelled_at=utc_or_none(body.cancelled_at),
         is_test=body.test,
         codes=tuple([entry.code.lower() for entry in body.discount_codes]),
         refunds=_by_number(refund_from_body(refund, currency) for refund in body.refunds),
-        source_updated_at=_utc(body.updated_at),
+        source_updated_at=utc(body.updated_at),
     )
 
 
@@ -366,7 +264,7 @@ def _refund(number: str, total_minor: int, at: datetime | None) -> Refund:
         external_id=number,
         total_minor=total_minor,
         status=RefundStatus.SUCCEEDED,
-        refunded_at=_utc_or_none(at),
+        refunded_at=utc_or_none(at),
     )
 
 
@@ -383,12 +281,12 @@ def _stands(financial_status: str | None) -> tuple[OrderStatus, str, bool]:
 # -- small things ----------------------------------------------------------------------------------------------------
 
 
-def _utc(moment: datetime) -> datetime:
+def utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
-def _utc_or_none(moment: datetime | None) -> datetime | None:
-    return None if moment is None else _utc(moment)
+def utc_or_none(moment: datetime | None) -> datetime | None:
+    return None if moment is None else utc(moment)
 
 
 def _bag(bag: _MoneyBag | None, currency: str) -> int:

@@ -12,8 +12,9 @@ from connectors.base import Noun, Page, Secret, StoreAccess, Subscription, Windo
 from connectors.shopify import subscriptions
 from connectors.shopify.bulk import Export, read_export
 from connectors.shopify.client import ShopifyClient
+from connectors.shopify.customers import CustomerLine, customer_from_line
 from connectors.shopify.discounts import Discounts
-from connectors.shopify.mapping import CustomerLine, OrderLine, customer_from_line, order_from_line
+from connectors.shopify.mapping import OrderLine, order_from_line
 from rewards.changes import Change, CustomerSaved, OrderSaved
 from rewards.records import CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import msgspec
 
 from connectors.shopify.client import ShopifyClient
+from connectors.shopify.customers import BIRTHDAY_KEY, BIRTHDAY_NAMESPACE
 from connectors.shopify.failures import UserError, refusal
-from connectors.shopify.mapping import BIRTHDAY_KEY, BIRTHDAY_NAMESPACE
 from connectors.shopify.webhooks import COMPLIANCE_TOPICS, ShopifyWebhooks
 from rewards.errors import RetryLaterError
 

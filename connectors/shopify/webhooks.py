@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from connectors.base import RawDelivery, Secret, StoreClaim, StoreOptions
-from connectors.shopify import mapping
+from connectors.shopify import customers, mapping
 from connectors.shopify.shop import shop_domain
 from rewards.changes import (
     Change,
@@ -61,7 +61,7 @@ def _read(body: bytes, shape: type[T]) -> T:
 
 
 def _customer(body: bytes, options: StoreOptions) -> Sequence[Change]:
-    return (CustomerSaved(mapping.customer_from_body(_read(body, mapping.CustomerBody))),)
+    return (CustomerSaved(customers.customer_from_body(_read(body, customers.CustomerBody))),)
 
 
 def _customer_deleted(body: bytes, options: StoreOptions) -> Sequence[Change]:

@@ -16,6 +16,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from connectors.base import RawDelivery, StoreOptions
+from connectors.shopify import CONNECTOR
+from rewards.changes import CustomerSaved
 from sandbox.server import CheckoutRefused
 from sandbox.shopify import ADMIN_TOKEN, API_VERSION, CLIENT_SECRET, ShopifySandbox
 from sandbox.shopify_graphql import schema
@@ -374,6 +377,25 @@ async def test_posts_are_signed_and_named_as_shopify_does() -> None:
         assert heard["refunds/create"][1]["transactions"][0]["amount"] == "5.00"
         assert heard["orders/cancelled"][1]["financial_status"] == "partially_refunded"
         assert len(shop.sandbox.hooks.accepted) == 3
+
+
+async def test_a_birthday_comes_by_webhook_to_those_who_ask_for_the_metafield() -> None:
+    async with open_shop() as shop, an_ear() as plain, an_ear() as asking:
+        wanted = [{"namespace": "facts", "key": "birth_date"}]
+        await subscribe(shop, "CUSTOMERS_CREATE", plain.url)
+        await subscribe(shop, "CUSTOMERS_CREATE", asking.url, metafields=wanted)
+        number = shop.sandbox.sign_up("Ada Berg", "ada@people.example", (2, 29, None))
+        await shop.sandbox.hooks.quiet()
+        [[_, without]], [[headers, body]] = plain.heard, asking.heard
+        assert "metafields" not in json.loads(without)
+        [birth] = json.loads(body)["metafields"]
+        assert (birth["namespace"], birth["key"], birth["value"]) == ("facts", "birth_date", "1904-02-29")
+        delivery = RawDelivery({name.lower(): text for name, text in headers.items()}, body)
+        [change] = CONNECTOR.webhooks.parse(delivery, StoreOptions("EUR", "Europe/Madrid"))
+        assert isinstance(change, CustomerSaved)
+        assert change.customer.external_id == number
+        assert change.customer.birthday is not None
+        assert change.customer.birthday.md == 229
 
 
 async def test_a_subscription_is_deleted_after_eight_failures_in_a_row() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from connectors.shopify import coupons, mapping
+from connectors.shopify import coupons, customers, mapping
 from rewards.records import Benefit, BenefitKind, Birthday, CodeDraft, OrderStatus, RefundStatus
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -170,11 +170,11 @@ def customer_line(**changes: Any) -> Any:
         "birthDate": {"value": "1988-02-29"},
     }
     text = json.dumps(content | changes)
-    return mapping.customer_from_line(msgspec.json.decode(text, type=mapping.CustomerLine))
+    return customers.customer_from_line(msgspec.json.decode(text, type=customers.CustomerLine))
 
 
 def customer_of(name: str) -> Any:
-    return mapping.customer_from_body(msgspec.convert(body(name), mapping.CustomerBody, strict=False))
+    return customers.customer_from_body(msgspec.convert(body(name), customers.CustomerBody, strict=False))
 
 
 def test_a_customer_by_webhook_says_the_same_but_for_the_locale() -> None:
