@@ -33,8 +33,9 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default_factory=default_data_dir)
     database_url: SecretStr | None = None
-    # Connections of our pool; the job engine takes up to four more of the twelve a process may have.
-    database_pool_size: Annotated[int, Field(ge=2, le=8)] = 8
+    # Connections of our pool. Of the twelve that a process may have, the job engine takes three, and each of the three
+    # jobs that hold a lock of their own (app/worker.py, the codes lane) one.
+    database_pool_size: Annotated[int, Field(ge=2, le=6)] = 6
     database_wait_seconds: Annotated[float, Field(ge=1, le=120)] = 10.0
     secret_key: SecretStr | None = None
 
@@ -48,6 +49,8 @@ class Settings(BaseSettings):
 
     heartbeat_seconds: Annotated[float, Field(ge=0.1, le=60)] = 10.0
     stalled_seconds: Annotated[float, Field(ge=0.5, le=600)] = 30.0
+    # How often a worker looks for what a lost wake-up left behind.
+    sweep_seconds: Annotated[float, Field(ge=0.5, le=600)] = 60.0
 
     @field_validator("public_url")
     @classmethod

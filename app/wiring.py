@@ -97,7 +97,11 @@ def work() -> Work:
 
 def timing(settings: Settings) -> Timing:
     """How often a worker of these settings shows that it lives."""
-    return Timing(heartbeat_seconds=settings.heartbeat_seconds, stalled_seconds=settings.stalled_seconds)
+    return Timing(
+        heartbeat_seconds=settings.heartbeat_seconds,
+        stalled_seconds=settings.stalled_seconds,
+        sweep_seconds=settings.sweep_seconds,
+    )
 
 
 async def _undo(services: Services, run_id: int) -> None:

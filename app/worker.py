@@ -14,9 +14,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from rewards.errors import AppError
 from sync import upkeep
-from sync.attempts import OUTAGES
+from sync.attempts import describe
 from sync.jobs import Jobs
 from sync.kinds import Kind, Queue
 
@@ -49,7 +48,7 @@ class Lane:
     listens: bool = False  # costs a connection; the others look once a second
 
 
-LANES = (Lane(Queue.CHANGES, 4, listens=True), Lane(Queue.CODES, 4), Lane(Queue.RUNS, 3))
+LANES = (Lane(Queue.CHANGES, 4, listens=True), Lane(Queue.CODES, 3), Lane(Queue.RUNS, 3))
 
 
 class WorkerSupervisor:
@@ -70,10 +69,13 @@ class WorkerSupervisor:
         timing = self._timing
         await self._jobs.wake(Kind.TICK, 0)
         tasks = [asyncio.create_task(self._keep_working(lane), name=f"{lane.queue} lane") for lane in LANES]
-        tasks.append(self._each(timing.stalled_seconds / 2, self._recover))
-        tasks.append(self._each(timing.sweep_seconds, self._sweep))
+        duties: list[tuple[str, float, Callable[[], Awaitable[object]]]] = [
+            ("The look for stalled jobs", timing.stalled_seconds / 2, self._recover),
+            ("The sweep", timing.sweep_seconds, self._sweep),
+        ]
         if self._services.database.is_embedded:
-            tasks.append(self._each(timing.watch_seconds, self._services.database.ensure))
+            duties.append(("Keeping the database up", timing.watch_seconds, self._services.database.ensure))
+        tasks += [asyncio.create_task(self._repeat(*duty), name=duty[0]) for duty in duties]
         try:
             await asyncio.wait(
                 [asyncio.create_task(self._stopping.wait()), *tasks], return_when=asyncio.FIRST_COMPLETED
@@ -84,20 +86,20 @@ class WorkerSupervisor:
         for task in tasks:
             task.result()
 
-    def _each(self, seconds: float, do: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
-        return asyncio.create_task(self._repeat(seconds, do))
-
-    async def _repeat(self, seconds: float, do: Callable[[], Awaitable[object]]) -> None:
+    async def _repeat(self, name: str, seconds: float, do: Callable[[], Awaitable[object]]) -> None:
         while not self._stopping.is_set():
             try:
                 await do()
-            except (*OUTAGES, AppError) as error:
-                logger.warning("The database is away (%s).", type(error).__name__)
+            except Exception as error:
+                # Upkeep goes on whatever happens: it is what brings the rest back.
+                logger.warning("%s failed and will be tried again: %s", name, describe(error))
             await self._rest(seconds)
 
     async def _recover(self) -> None:
-        await self._jobs.manager.say_unsaid()
-        await self._jobs.manager.recover(stalled_seconds=self._timing.stalled_seconds)
+        try:
+            await self._jobs.manager.say_unsaid()
+        finally:
+            await self._jobs.manager.recover(stalled_seconds=self._timing.stalled_seconds)
 
     async def _sweep(self) -> None:
         await upkeep.sweep(self._services, self._jobs.wake)

@@ -29,8 +29,8 @@ from rewards.errors import DatabaseError
 
 logger = logging.getLogger(__name__)
 
-# With the 8 of the database's own pool and one that listens, a process holds at most 12 connections.
-POOL_SIZE = 3
+# For short statements only. One more connection listens; see app/settings.py for how the twelve are shared out.
+POOL_SIZE = 2
 
 _FINISH: LiteralString = """
 WITH mine AS MATERIALIZED (
