@@ -204,43 +204,51 @@ async def _touched_grants(connection: Connection, store_id: int, order_ids: Sequ
     return [found["id"] for found in await cursor.fetchall()]
 
 
+_KEYS = f"""
+SELECT c.grant_id, k.key FROM promotion_codes c
+CROSS JOIN LATERAL (VALUES (c.code_key), (CASE WHEN {_IS_AN_ID} THEN c.external_id END)) AS k(key)
+WHERE c.store_id = %(store)s AND c.grant_id = ANY(%(grants)s) AND k.key IS NOT NULL
+"""
+
 # The earliest order that holds the code and still counts is the one that redeemed it. Without one, the grant is what
 # it was before: that too can be read from what is stored.
-_SETTLE = f"""
+_SETTLE = """
+WITH used AS (
+    SELECT DISTINCT ON (k.grant_id) k.grant_id, o.id AS order_id, coalesce(o.paid_at, o.placed_at) AS at
+    FROM orders o CROSS JOIN unnest(o.codes) AS u(code)
+    JOIN unnest(%(keyed)s::bigint[], %(keys)s::text[]) AS k(grant_id, key) ON k.key = u.code
+    WHERE o.store_id = %(store)s AND o.codes <> '{}' AND o.codes && %(keys)s::text[]
+        AND NOT (%(returns)s AND (o.cancelled_at IS NOT NULL OR o.status = 'cancelled'))
+    ORDER BY k.grant_id, at, o.external_id
+)
 UPDATE grants g
-SET redeemed_order_id = now_is.order_id, redeemed_at = now_is.at, state = CASE
-    WHEN now_is.order_id IS NOT NULL THEN 'redeemed'
-    WHEN now_is.revoked_at IS NOT NULL THEN 'revoked'
+SET redeemed_order_id = used.order_id, redeemed_at = used.at, state = CASE
+    WHEN used.order_id IS NOT NULL THEN 'redeemed'
+    WHEN c.revoked_at IS NOT NULL THEN 'revoked'
     WHEN g.valid_until < %(now)s THEN 'expired'
     WHEN g.notified_at IS NOT NULL THEN 'notified'
     WHEN g.pushed_at IS NOT NULL THEN 'pushed'
     WHEN g.state_reason IS NOT NULL THEN 'failed'
     ELSE 'decided' END
-FROM (
-    SELECT c.grant_id, c.revoked_at, used.order_id, used.at
-    FROM promotion_codes c
-    LEFT JOIN LATERAL (
-        SELECT o.id AS order_id, coalesce(o.paid_at, o.placed_at) AS at
-        FROM orders o
-        WHERE o.store_id = c.store_id AND o.codes <> '{{}}'
-            AND o.codes && array_remove(ARRAY[c.code_key, CASE WHEN {_IS_AN_ID} THEN c.external_id END], NULL)
-            AND NOT (%(returns)s AND (o.cancelled_at IS NOT NULL OR o.status = 'cancelled'))
-        ORDER BY at, o.external_id LIMIT 1
-    ) used ON true
-    WHERE c.store_id = %(store)s AND c.grant_id = ANY(%(grants)s)
-) now_is
-WHERE g.id = now_is.grant_id
-    AND (g.redeemed_order_id, g.redeemed_at) IS DISTINCT FROM (now_is.order_id, now_is.at)
+FROM promotion_codes c LEFT JOIN used ON used.grant_id = c.grant_id
+WHERE c.store_id = %(store)s AND c.grant_id = ANY(%(grants)s) AND g.id = c.grant_id
+    AND (g.redeemed_order_id, g.redeemed_at) IS DISTINCT FROM (used.order_id, used.at)
 """
 
 
 async def _settle(
     connection: Connection, store_id: int, grant_ids: Sequence[int], *, returns_on_cancel: bool, now: datetime
 ) -> int:
-    """Works out anew which order redeemed each of these grants, whose rows are locked; how many changed."""
+    """Works out anew which order redeemed each of these grants, whose rows are locked; how many changed.
+
+    The codes are read first: so one walk through the index of orders' codes finds the orders of all of them.
+    """
     if not grant_ids:
         return 0
     values = {"store": store_id, "grants": list(grant_ids), "returns": returns_on_cancel, "now": now}
+    found = await (await connection.execute(_KEYS, values)).fetchall()
+    values["keyed"] = [row["grant_id"] for row in found]
+    values["keys"] = [row["key"] for row in found]
     return (await connection.execute(_SETTLE, values)).rowcount
 
 

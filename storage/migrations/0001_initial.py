@@ -653,7 +653,7 @@ class Migration(migrations.Migration):
                 "CREATE INDEX store_customers_by_member ON store_customers (member_id)",
                 "CREATE INDEX orders_by_id ON orders (store_id, id)",
                 "CREATE INDEX orders_by_customer ON orders (store_customer_id)",
-                "CREATE INDEX orders_by_code ON orders USING gin (codes) WHERE codes <> '{}'",
+                "CREATE INDEX orders_by_code ON orders USING gin (codes) WITH (fastupdate = off) WHERE codes <> '{}'",
                 "ALTER TABLE members ADD CONSTRAINT members_birthday_is_a_day CHECK (birthday_md IS NULL OR (birthday_md % 100 BETWEEN 1 AND CASE birthday_md / 100 WHEN 2 THEN 29 WHEN 4 THEN 30 WHEN 6 THEN 30 WHEN 9 THEN 30 WHEN 11 THEN 30 ELSE 31 END AND birthday_md / 100 BETWEEN 1 AND 12))",
                 "CREATE INDEX ledger_by_member ON ledger_entries (member_id, id)",
                 "CREATE INDEX ledger_by_run ON ledger_entries (run_id, id) WHERE run_id IS NOT NULL",

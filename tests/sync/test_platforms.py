@@ -82,6 +82,7 @@ async def control(shop: Installed, name: str, **body: object) -> dict[str, Any]:
         return found
 
 
+@pytest.mark.feature("S-26")
 async def test_all_whose_day_it_is_have_their_code_in_the_store(installed: Installed) -> None:
     given = await given_and_pushed(installed)
     books = installed.sandbox.books(EarningRule(), birthday_lead=2, joining_lead=0)
