@@ -182,7 +182,8 @@ class EmbeddedServer:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         self._account.give(unfinished)
-        command = (self._program("initdb"), *server_files.INITDB_OPTIONS, "-D", str(unfinished))
+        hasty = ("--no-sync",) if self._settings.get("fsync") == "off" else ()
+        command = (self._program("initdb"), *server_files.INITDB_OPTIONS, *hasty, "-D", str(unfinished))
         made = self._account.run(command, folder=self.data_dir, timeout_seconds=300)
         if made.returncode != 0:
             shutil.rmtree(unfinished, ignore_errors=True)
