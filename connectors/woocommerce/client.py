@@ -174,7 +174,7 @@ class Client:
 def _refusal(method: str, status: int, headers: Mapping[str, str], content: bytes) -> PlatformError:
     """What a status means for us: come back later, access is gone, or never."""
     code = _code(content)
-    if status == 429 or status in (500, 502, 503, 504) or status >= 520:
+    if status in (408, 429, 500, 502, 503, 504) or status >= 520:
         return RetryLaterError(
             f"The shop is busy or failing (status {status}); it will be tried again.",
             retry_after_seconds=_seconds(headers.get("Retry-After", "")),
@@ -194,7 +194,7 @@ def _refusal(method: str, status: int, headers: Mapping[str, str], content: byte
 
 
 def _no_access(method: str, status: int, code: str) -> str:
-    if method != "GET" and status == 401 and code:
+    if method != "GET" and code:
         return (
             "The shop does not let our key write; make a key with Read/Write permission under WooCommerce, Settings, "
             "Advanced, REST API, and connect the shop again."

@@ -138,11 +138,9 @@ class Coupons:
 
     async def _current(self, draft: CodeDraft, known: KnownCode) -> CouponData | None:
         """The coupon to mend: ours by id unless it is in the trash, else ours by code (made anew by hand or by us)."""
-        if known.external_id:
-            params = {"include": known.external_id, "_fields": COUPON_FIELDS}
-            page = (await self._client.get(_PATH, _MANY.decode, params)).value
-            if page and page[0].status != "trash":
-                return page[0]
+        there = await self._by_id(known.external_id) if known.external_id else None
+        if there is not None and there.status != "trash":
+            return there
         found = await self._by_code(draft.code)
         return found if found and found.grant == draft.idempotency_key else None
 
@@ -150,6 +148,15 @@ class Coupons:
         """Writes some fields and reads them back; None when there is no such coupon."""
         try:
             return await self._client.send("PUT", f"{_PATH}/{number}", body, _ONE.decode)
+        except RefusedError as error:
+            if error.code == _GONE:
+                return None
+            raise
+
+    async def _by_id(self, number: str) -> CouponData | None:
+        """Whatever its status: a list may leave out drafts."""
+        try:
+            return (await self._client.get(f"{_PATH}/{number}", _ONE.decode)).value
         except RefusedError as error:
             if error.code == _GONE:
                 return None

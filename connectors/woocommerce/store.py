@@ -211,7 +211,9 @@ class WooCommerceStore:
         self, ahead: dict[int, asyncio.Task[_Read]], window: Window, page: int, total: int
     ) -> None:
         if page not in ahead and (page - 1) * PER_PAGE < total:
-            ahead[page] = asyncio.ensure_future(self._page(window, page))
+            task = ahead[page] = asyncio.ensure_future(self._page(window, page))
+            # Fetched for nothing when reading stops or fails: then nobody else looks at how it ended.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _page(self, window: Window, page: int) -> _Read:
         listing = _LISTINGS[window.noun]

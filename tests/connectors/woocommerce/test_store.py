@@ -51,6 +51,14 @@ async def test_windows_cover_every_page_and_the_last_has_no_end() -> None:
         assert str(late["order"]) in await read_ids(store, windows[-1])
 
 
+@pytest.mark.parametrize("orders", [1, 100, 101, 799, 1_701])
+async def test_windows_of_a_shop_at_rest_hold_every_order_once(orders: int) -> None:
+    async with standing(replace(SEED, orders=orders)) as (_, store):
+        windows = await store.windows(Noun.ORDERS, None)
+        seen = [number for window in windows for number in await read_ids(store, window)]
+    assert seen == [str(1_001 + number) for number in range(orders)]
+
+
 async def test_an_empty_shop_has_no_windows() -> None:
     async with standing(Seed(customers=0, orders=0)) as (_, store):
         assert await store.windows(Noun.ORDERS, None) == []
