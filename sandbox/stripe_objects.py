@@ -39,6 +39,17 @@ _CARD = {
     "type": "card",
 }
 
+# What a Checkout session may have and these have not.
+_NO_SESSION_PARTS: Json = dict.fromkeys(
+    (
+        "adaptive_pricing after_expiration billing_address_collection cancel_url client_reference_id "
+        "client_secret collected_information consent consent_collection currency_conversion customer_account "
+        "customer_email invoice invoice_creation locale origin_context payment_link "
+        "payment_method_configuration_details permissions recovered_from saved_payment_method_options "
+        "setup_intent shipping_address_collection shipping_cost submit_type subscription url wallet_options "
+    ).split()
+)
+
 
 @dataclass(slots=True, eq=False)
 class Row:
@@ -227,24 +238,15 @@ class SessionRow(Row):
     def show(self, expand: frozenset[str] = frozenset()) -> Json:
         discounts = [{"coupon": None, "promotion_code": self.promotion_code}] if self.promotion_code else []
         return {
+            **_NO_SESSION_PARTS,
             "id": self.id,
             "object": "checkout.session",
-            "adaptive_pricing": None,
-            "after_expiration": None,
             "allow_promotion_codes": True,
             "amount_subtotal": self.subtotal,
             "amount_total": self.total,
             "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
-            "billing_address_collection": None,
-            "cancel_url": None,
-            "client_reference_id": None,
-            "client_secret": None,
-            "collected_information": None,
-            "consent": None,
-            "consent_collection": None,
             "created": self.created,
             "currency": self.currency,
-            "currency_conversion": None,
             "custom_fields": [],
             "custom_text": {
                 "after_submit": None,
@@ -253,7 +255,6 @@ class SessionRow(Row):
                 "terms_of_service_acceptance": None,
             },
             "customer": self.customer,
-            "customer_account": None,
             "customer_creation": "if_required",
             "customer_details": {
                 "address": _NO_ADDRESS,
@@ -265,34 +266,19 @@ class SessionRow(Row):
                 "tax_exempt": "none",
                 "tax_ids": [],
             },
-            "customer_email": None,
             "discounts": discounts,
             "expires_at": self.created + 86_400,
-            "invoice": None,
-            "invoice_creation": None,
             "livemode": False,
-            "locale": None,
             "metadata": {},
             "mode": "payment",
-            "origin_context": None,
             "payment_intent": self.payment_intent,
-            "payment_link": None,
             "payment_method_collection": "if_required",
-            "payment_method_configuration_details": None,
             "payment_method_options": {},
             "payment_method_types": ["card"],
             "payment_status": self.payment_status,
-            "permissions": None,
             "phone_number_collection": {"enabled": False},
-            "recovered_from": None,
-            "saved_payment_method_options": None,
-            "setup_intent": None,
-            "shipping_address_collection": None,
-            "shipping_cost": None,
             "shipping_options": [],
             "status": self.status,
-            "submit_type": None,
-            "subscription": None,
             "success_url": "https://shop.example/thanks",
             "total_details": {
                 "amount_discount": self.discount,
@@ -300,8 +286,6 @@ class SessionRow(Row):
                 "amount_tax": self.tax,
             },
             "ui_mode": "hosted_page",
-            "url": None,
-            "wallet_options": None,
         }
 
 

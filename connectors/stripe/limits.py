@@ -70,12 +70,12 @@ async def _wait_for(pace: Pace) -> None:
         await asyncio.sleep(moment - now)
 
 
-_SHARED: WeakValueDictionary[tuple[str, str, float | None], Limits] = WeakValueDictionary()
+_SHARED: WeakValueDictionary[tuple[str, str, bool, float | None], Limits] = WeakValueDictionary()
 
 
 def shared(base: str, account: str, *, is_live: bool, requests_per_second: float | None) -> Limits:
     """The limits that every open store of this account and mode waits for together."""
-    key = (base, account, requests_per_second)
+    key = (base, account, is_live, requests_per_second)
     limits = _SHARED.get(key)
     if limits is None:
         limits = _SHARED[key] = Limits(is_live=is_live, requests_per_second=requests_per_second)

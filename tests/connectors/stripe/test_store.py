@@ -317,6 +317,16 @@ async def test_a_text_that_the_merchant_uses_is_refused(store: Store) -> None:
     assert "resource_already_exists" in refused.refused
 
 
+async def test_a_text_of_ours_that_another_grant_has_is_refused_not_taken_over(
+    sandbox: StripeSandbox, store: Store
+) -> None:
+    (first,) = await store.push([draft(1)])
+    (refused,) = await store.push([draft(2, code=first.code, customer_external_id="cus_Sbx00000000001")])
+    assert refused.refused
+    (same_text,) = await store.push([draft(2, code=first.code)])
+    assert same_text.external_id not in (None, first.external_id)
+
+
 async def test_revoking_ends_a_code_with_or_without_its_id(sandbox: StripeSandbox, store: Store) -> None:
     one, two = await store.push([draft(1), draft(2)])
     await store.revoke(known(one))
