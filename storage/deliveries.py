@@ -47,6 +47,20 @@ class BrokenDelivery:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A kept post as lists show it: never its body."""
+
+    id: int
+    topic: str
+    state: str
+    received_at: datetime
+    handled_at: datetime | None
+    attempts: int
+    try_after: datetime | None
+    note: str | None
+
+
 _KEEP = """INSERT INTO deliveries (store_id, delivery_key, topic, headers, body, received_at, state, attempts)
     SELECT store_id, delivery_key, topic, headers, body, received_at, 'waiting', 0
     FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::jsonb[], %b::bytea[], %s::timestamptz[])
@@ -153,6 +167,19 @@ async def broken(connection: Connection, store_id: int, limit: int = 100) -> lis
         (store_id, limit),
     )
     return [BrokenDelivery(**found) for found in await cursor.fetchall()]
+
+
+async def latest(
+    connection: Connection, store_id: int, *, state: str | None = None, limit: int | None = None
+) -> list[DeliveryRow]:
+    """The store's posts, newest first, or only those in a state."""
+    cursor = await connection.execute(
+        """SELECT id, topic, state, received_at, handled_at, attempts, try_after, note FROM deliveries
+           WHERE store_id = %(store)s AND (%(state)s::text IS NULL OR state = %(state)s)
+           ORDER BY id DESC LIMIT %(limit)s""",
+        {"store": store_id, "state": state, "limit": limit},
+    )
+    return [DeliveryRow(**found) for found in await cursor.fetchall()]
 
 
 async def try_again(connection: Connection, store_id: int) -> int:

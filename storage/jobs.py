@@ -52,3 +52,17 @@ async def store_of_run(connection: Connection, run_id: int) -> int | None:
     cursor = await connection.execute("SELECT store_id FROM backfill_runs WHERE id = %s", (run_id,))
     found = await cursor.fetchone()
     return None if found is None else found["store_id"]
+
+
+async def count_workers(connection: Connection, stalled_seconds: float) -> tuple[int, int]:
+    """How many of the engine's workers are alive, and how many jobs wait that could run now."""
+    cursor = await connection.execute(
+        """SELECT (SELECT count(*) FROM procrastinate_workers
+                   WHERE last_heartbeat > now() - make_interval(secs => %s)) AS alive,
+               (SELECT count(*) FROM procrastinate_jobs
+                WHERE status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now())) AS waiting""",
+        (stalled_seconds,),
+    )
+    found = await cursor.fetchone()
+    assert found is not None
+    return int(found["alive"]), int(found["waiting"])

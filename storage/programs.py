@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rewards.earning import WayKind, WayToEarn
+from rewards.errors import NotFoundError
 from storage.database import Connection
 
 
@@ -16,6 +17,28 @@ class StoredWay:
     id: int
     version: int
     way: WayToEarn
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramRow:
+    """One merchant's program. `is_on`: webhooks award; a confirmed run does so either way."""
+
+    id: int
+    name: str
+    is_on: bool
+    currency: str
+    leap_rule: str
+
+
+async def by_id(connection: Connection, program_id: int) -> ProgramRow:
+    """The program; raises NotFoundError."""
+    cursor = await connection.execute(
+        "SELECT id, name, is_on, currency, leap_rule FROM programs WHERE id = %s", (program_id,)
+    )
+    found = await cursor.fetchone()
+    if found is None:
+        raise NotFoundError(f"There is no program {program_id}; `perennial stores` shows each store's.")
+    return ProgramRow(**found)
 
 
 async def create(connection: Connection, name: str, currency: str, now: datetime) -> int:

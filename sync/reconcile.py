@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from connectors.base import Capability
@@ -25,7 +25,12 @@ class ReconcileReport:
     codes: VerifyReport
 
 
-async def reconcile(services: Services, store_id: int) -> ReconcileReport:
+Progress = Callable[[str, int], None]  # what, and how many more of it
+
+
+async def reconcile(
+    services: Services, store_id: int, *, progress: Progress | None = None
+) -> ReconcileReport:
     """Reads what changed since the last reading, so that lost webhooks do no harm, then checks all usable codes.
 
     Raises NotFoundError and PlatformError; what was done until then stays, and the day is not counted as done.
@@ -34,16 +39,21 @@ async def reconcile(services: Services, store_id: int) -> ReconcileReport:
         store = await stores.by_id(connection, store_id)
     started = services.clock()
     # Orders first: a code that was used meanwhile is then redeemed, and not reported as used up.
-    read = await run_import(services, store_id)
+    say = progress or _say_nothing
+    read = await run_import(services, store_id, progress=lambda noun, more: say(noun.value, more))
     expired = await expire_store(services, store_id)
     codes = VerifyReport()
     if Capability.WRITE_CODES in services.connector(store).capabilities:
-        codes = await verify_codes(services, store_id)
+        codes = await verify_codes(services, store_id, progress=lambda more: say("codes", more))
     report = ReconcileReport(read.counts, expired, codes)
     async with services.database.transaction() as connection:
         await stores.set_reconciled(connection, store_id, local_today(started, store.time_zone))
         await _note(connection, store, report, services)
     return report
+
+
+def _say_nothing(what: str, more: int) -> None:
+    """For callers who watch nothing."""
 
 
 async def _note(connection: Connection, store: StoreRow, report: ReconcileReport, services: Services) -> None:

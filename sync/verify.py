@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from connectors.base import Store
@@ -42,7 +42,12 @@ class VerifyReport:
         return sum(1 for found in self.differences if found.repaired)
 
 
-async def verify_codes(services: Services, store_id: int, *, repair: bool = False) -> VerifyReport:
+Progress = Callable[[int], None]  # how many more codes were looked up
+
+
+async def verify_codes(
+    services: Services, store_id: int, *, repair: bool = False, progress: Progress | None = None
+) -> VerifyReport:
     """Compares every usable code with the store. Raises NotFoundError and PlatformError.
 
     Each batch's findings are stored before the next is looked up.
@@ -60,6 +65,8 @@ async def verify_codes(services: Services, store_id: int, *, repair: bool = Fals
             return report
         await _verify_batch(services, store, platform, batch, drafts, report, repair=repair)
         after = batch[-1].id
+        if progress is not None:
+            progress(len(batch))
 
 
 async def _verify_batch(

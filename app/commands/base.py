@@ -1,0 +1,83 @@
+"""What commands share: running asynchronous work with the services open, and the arguments that many of them take."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import click
+
+from sync.services import Services
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs the work to its end. SIGTERM stops it as Ctrl-C does: what is committed stays, and connections close."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    return asyncio.run(work)
+
+
+def with_services(work: Callable[Concatenate[Services, P], Awaitable[None]]) -> Callable[P, None]:
+    """Makes an asynchronous function a command's: it gets the services of the environment's settings."""
+
+    @functools.wraps(work)
+    def command(*args: P.args, **kwargs: P.kwargs) -> None:
+        async def opened() -> None:
+            from app.settings import load_settings
+            from app.wiring import open_services
+
+            async with open_services(load_settings()) as services:
+                await work(services, *args, **kwargs)
+
+        run(opened())
+
+    return command
+
+
+def json_option(command: F) -> F:
+    """`--json`: one JSON document on stdout instead of a table."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON document instead of tables.")(
+        command
+    )
+
+
+def yes_option(command: F) -> F:
+    """`--yes`: answers the question."""
+    return click.option("--yes", is_flag=True, help="Answer the question with yes.")(command)
+
+
+store_argument = click.argument("store_id", metavar="STORE", type=int)
+
+
+def ask(question: str) -> None:
+    """Asks on stderr and returns on yes. Raises click.ClickException otherwise, having done nothing."""
+    try:
+        is_yes = click.confirm(question, default=False, err=True)
+    except click.Abort:
+        raise click.ClickException(
+            "Nothing was done: the question was not answered; --yes answers it."
+        ) from None
+    if not is_yes:
+        raise click.ClickException("Nothing was done.")
+
+
+class DefaultGroup(click.Group):
+    """A group whose name alone is a command too: `members 1` is short for `members list 1`."""
+
+    def __init__(self, *args: Any, default: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Puts the default command's name in where none is given."""
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)

@@ -1,0 +1,195 @@
+"""`perennial stores`, `sync` and `reconcile`: which stores there are, and bringing them up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from app import output
+from app.commands.base import json_option, store_argument, with_services
+from connectors.base import Noun
+from rewards.errors import InvalidInputError
+from storage import stores as queries
+from storage.overview import StoreOverview, overview
+from storage.stores import StoreRow
+from sync.history import run_import
+from sync.reconcile import ReconcileReport
+from sync.reconcile import reconcile as look_at
+from sync.services import Services
+
+
+@click.command()
+@json_option
+@with_services
+async def stores(services: Services, as_json: bool) -> None:
+    """List the connected stores and how they stand."""
+    async with services.database.transaction() as connection:
+        found = await overview(connection)
+    if as_json:
+        output.document({"stores": [_document(store) for store in found]})
+    elif not found:
+        output.say("No store is connected yet: `perennial connect --help` shows how.")
+    else:
+        _show(found)
+
+
+def _document(store: StoreOverview) -> dict[str, object]:
+    from dataclasses import asdict
+
+    document = asdict(store)
+    inbox = {state: document.pop(f"deliveries_{state}") for state in ("waiting", "handled", "broken")}
+    return document | {"deliveries": inbox}
+
+
+def _show(found: list[StoreOverview]) -> None:
+    columns = ">Store Platform Name Status >Program >Customers >Guests >Orders >Points Earning Synced Webhooks".split()
+    rows = [
+        (
+            str(store.id),
+            store.platform,
+            store.name,
+            store.status,
+            str(store.program_id),
+            store.customers,
+            store.guests,
+            store.orders,
+            store.points,
+            _earning(store),
+            output.when(store.synced_at, store.time_zone) or "not yet",
+            _webhooks(store),
+        )
+        for store in found
+    ]
+    output.table(columns, rows)
+    for store in found:
+        if store.status_reason:
+            output.say(f"\nStore {store.id} is {store.status}: {store.status_reason}")
+        elif store.sync_error:
+            output.say(
+                f"\nReading store {store.id} stopped: {store.sync_error} `perennial sync {store.id}` goes on."
+            )
+    output.say("\nTimes are each store's own.")
+
+
+def _earning(store: StoreOverview) -> str:
+    if store.earning_from is None:
+        return "off"
+    return (
+        f"since {output.when(store.earning_from, store.time_zone)}" if store.program_is_on else "program off"
+    )
+
+
+def _webhooks(store: StoreOverview) -> str:
+    if store.webhook_address is None:
+        return "not set up"
+    waiting = f", {output.number(store.deliveries_waiting)} waiting" if store.deliveries_waiting else ""
+    broken = f", {output.number(store.deliveries_broken)} broken" if store.deliveries_broken else ""
+    return f"{output.number(store.deliveries_handled)} handled{waiting}{broken}"
+
+
+@click.command()
+@store_argument
+@click.option("--full", is_flag=True, help="Read everything again, not only what changed.")
+@json_option
+@with_services
+async def sync(services: Services, store_id: int, full: bool, as_json: bool) -> None:
+    """Read what changed in a store since the last time.
+
+    Goes on where an earlier reading was stopped. Moves no points by itself.
+    """
+    store = await active_store(services, store_id)
+    counts = await read_history(services, store, is_full=full)
+    if as_json:
+        output.document({"store": store_id, "read": counts})
+        return
+    found = ", ".join(output.count(counts[noun], noun.removesuffix("s")) for noun in counts)
+    output.say(f"Read from {store.name}: {found or 'nothing new'}.")
+
+
+async def active_store(services: Services, store_id: int) -> StoreRow:
+    """The store, if it can be worked with. Raises NotFoundError, and InvalidInputError for one that is paused."""
+    async with services.database.transaction() as connection:
+        store = await queries.by_id(connection, store_id)
+    if store.status != "active":
+        reason = f": {store.status_reason}" if store.status_reason else "."
+        raise InvalidInputError(
+            f"Store {store_id} is {store.status}{reason} Give it a new key with `perennial connect {store.platform}`."
+        )
+    return store
+
+
+async def read_history(services: Services, store: StoreRow, *, is_full: bool = False) -> dict[str, int]:
+    """Reads the history with a progress bar; records read, by noun. Raises PlatformError."""
+    with output.progress("read") as advance:
+
+        def show(noun: Noun, more: int) -> None:
+            advance(f"{store.name}: {noun.value}", more)
+
+        report = await run_import(services, store.id, is_full=is_full, progress=show)
+    return {noun.value: int(report.counts[noun.value]) for noun in Noun if noun.value in report.counts}
+
+
+@click.command()
+@store_argument
+@json_option
+@with_services
+async def reconcile(services: Services, store_id: int, as_json: bool) -> None:
+    """Compare a store with what we know of it, and catch up with what was missed.
+
+    Workers do this once a day by themselves.
+    """
+    store = await active_store(services, store_id)
+    with output.progress() as advance:
+        report = await look_at(
+            services, store_id, progress=lambda what, more: advance(f"{store.name}: {what}", more)
+        )
+    if as_json:
+        output.document(_report(store_id, report))
+        return
+    read = ", ".join(output.count(n, noun.removesuffix("s")) for noun, n in report.read.items() if n)
+    output.say(f"Read again from {store.name}: {read or 'nothing had changed'}.")
+    if report.expired:
+        output.say(f"{output.count(report.expired, 'code')} ran out unused.")
+    show_differences(store_id, report.codes.checked, _differences(report))
+
+
+def _report(store_id: int, report: ReconcileReport) -> Mapping[str, object]:
+    return {
+        "store": store_id,
+        "read": dict(report.read),
+        "grants_expired": report.expired,
+        "codes_checked": report.codes.checked,
+        "differences": _differences(report),
+    }
+
+
+def _differences(report: ReconcileReport) -> list[dict[str, object]]:
+    from dataclasses import asdict
+
+    return [asdict(found) for found in report.codes.differences]
+
+
+def show_differences(store_id: int, checked: int, differences: list[dict[str, object]]) -> None:
+    """What a look at the codes found, for people."""
+    if not differences:
+        output.say(f"Codes looked up in the store: {output.number(checked)}. All are as they should be.")
+        return
+    rows = [
+        (
+            str(found["grant_id"]),
+            found["code"],
+            found["difference"],
+            "repaired" if found["repaired"] else found["refused"] or "still so",
+        )
+        for found in differences
+    ]
+    output.table([">Grant", "Code", "Difference", "Now"], rows)
+    left = sum(1 for found in differences if not found["repaired"])
+    output.say(
+        f"\nCodes looked up in the store: {output.number(checked)}; "
+        f"{output.number(len(differences))} differ{'s' if len(differences) == 1 else ''}, "
+        f"{output.number(len(differences) - left)} repaired."
+    )
+    if left:
+        output.say(f"`perennial coupons verify {store_id} --repair` puts right what can be.")

@@ -1,0 +1,55 @@
+"""What `perennial doctor` looks at beside the database: whether anybody works, and whether platforms can reach us."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from app.settings import PREFIX, Settings
+from rewards.errors import DatabaseError
+from storage import doctor
+from storage.database import Database
+from storage.doctor import Finding
+from storage.jobs import count_workers
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """All findings. Never raises AppError."""
+    findings = await doctor.examine(settings.database, settings.key_text)
+    if all(found.ok for found in findings if found.name in ("database server", "tables")):
+        findings.append(await _workers(settings))
+    findings.append(_public_url(settings))
+    return findings
+
+
+async def _workers(settings: Settings) -> Finding:
+    name = "workers"
+    try:
+        database = await Database.open(settings.database)
+        try:
+            async with database.transaction() as connection:
+                alive, waiting = await count_workers(connection, settings.stalled_seconds)
+        finally:
+            await database.close()
+    except DatabaseError as error:
+        return Finding(name, False, str(error))
+    if alive:
+        return Finding(name, True, f"{alive} alive; {waiting} jobs wait")
+    if waiting:
+        return Finding(
+            name, False, f"none is alive and {waiting} jobs wait; run `perennial serve` or `perennial worker`"
+        )
+    return Finding(name, True, "none is alive; `perennial serve` runs them")
+
+
+def _public_url(settings: Settings) -> Finding:
+    """Not being reachable is no fault: `perennial sync` works without."""
+    name = "public address"
+    if settings.public_url is None:
+        return Finding(
+            name,
+            True,
+            f"{PREFIX}PUBLIC_URL is not set: platforms cannot send webhooks, `perennial sync` reads instead",
+        )
+    if urlsplit(settings.public_url).scheme != "https":
+        return Finding(name, True, f"{settings.public_url}; platforms send webhooks to https addresses only")
+    return Finding(name, True, settings.public_url)
