@@ -23,53 +23,74 @@ SERVER = "server"
 
 @dataclass
 class Company:
-    """The app's processes over one data folder."""
+    """The app's processes over one data folder, and what keeps them running: one that ends is started again."""
 
     environment: Mapping[str, str]
     data_dir: Path
     log: Path
-    processes: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+    ended_by_themselves: int = 0
+    _processes: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+    _keepers: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def start(self, command: str) -> None:
-        """Starts a process, again if there was one."""
+        """Starts a process and keeps it running."""
+        process = await self._spawn(command)
+        self._keepers.append(asyncio.create_task(self._keep(command, process)))
+
+    async def kill(self, target: str) -> None:
+        """`kill -9`, of whatever there is to kill."""
+        async with asyncio.timeout(60):
+            # Nothing tells us when the dead one is back.
+            while not (self._kill_server() if target == SERVER else self._kill_process(target)):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    async def end(self) -> None:
+        """Ends all processes as an operator would."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        running = [process for process in self._processes.values() if process.returncode is None]
+        for process in running:
+            process.terminate()
+        try:
+            async with asyncio.timeout(30):
+                for process in running:
+                    assert await process.wait() == 0, f"a process did not end cleanly: see {self.log}"
+        finally:
+            for process in running:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+
+    async def _keep(self, command: str, process: asyncio.subprocess.Process) -> None:
+        while True:
+            if await process.wait() != -signal.SIGKILL:
+                self.ended_by_themselves += 1
+            process = await self._spawn(command)
+
+    async def _spawn(self, command: str) -> asyncio.subprocess.Process:
         with self.log.open("ab") as written:
-            self.processes[command] = await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "tests.flows.app_process",
+                "app.cli",
                 command,
                 cwd=ROOT,
                 env={**os.environ, **self.environment},
                 stdout=written,
                 stderr=written,
             )
+        self._processes[command] = process
+        return process
 
-    async def kill(self, target: str) -> None:
-        """`kill -9`, of the server once there is one to kill; a process of ours is started again."""
-        if target == SERVER:
-            async with asyncio.timeout(60):
-                while not self._kill_server():  # noqa: ASYNC110 - nothing here tells us when the server is back
-                    await asyncio.sleep(0.05)
-            return
-        process = self.processes[target]
-        process.kill()
-        await process.wait()
-        await self.start(target)
-
-    async def end(self) -> None:
-        """Ends all processes as an operator would."""
-        for process in self.processes.values():
+    def _kill_process(self, command: str) -> bool:
+        """False when it is dead already."""
+        process = self._processes[command]
+        if process.returncode is None:
             with suppress(ProcessLookupError):
-                process.terminate()
-        try:
-            async with asyncio.timeout(30):
-                for process in self.processes.values():
-                    await process.wait()
-        finally:
-            for process in self.processes.values():
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+                process.kill()
+                return True
+        return False
 
     def _kill_server(self) -> bool:
         """False when the server is dead already."""

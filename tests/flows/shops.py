@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
-from psycopg.types.json import Jsonb
-
-from connectors.base import Secret
-from rewards.earning import WayKind, WayToEarn
 from rewards.records import Benefit, BenefitKind
 from rewards.terms import RewardTerms
 from sandbox.server import Sandbox
@@ -20,6 +15,7 @@ from sandbox.woocommerce import WooCommerceSandbox
 from sandbox.world import Seed, World
 from storage import programs, stores
 from storage.stores import StoreRow
+from sync.install import connect
 from sync.reward_changes import create_reward
 from sync.services import Services
 
@@ -47,52 +43,22 @@ async def three_shops(
         yield shops
 
 
-async def install(services: Services, shop: Sandbox, address: str, earning_from: datetime) -> StoreRow:
-    """The shop as a store with ways to earn, two rewards and webhooks."""
-    connector = services.connectors[shop.platform]
-    made = await connector.install.installation(shop.connect_answers(), services.session)
-    now = services.clock()
+async def install(services: Services, shop: Sandbox, earning_from: datetime) -> StoreRow:
+    """The shop as a store with two rewards, where webhooks award from a moment on."""
+    made = await connect(services, shop.platform, shop.connect_answers())
+    assert made.webhook_address, made.webhook_note
+    store = made.store
     async with services.database.transaction() as connection:
-        program_id = await programs.create(connection, shop.platform, "EUR", now)
-        await programs.set_way(connection, program_id, WayToEarn(WayKind.SIGN_UP, True, 100, None), now)
-        await programs.set_way(connection, program_id, WayToEarn(WayKind.PLACE_ORDER, True, 5, 100), now)
-        settings = {**connector.default_settings, **made.settings, "patience_seconds": "5"}
-        cursor = await connection.execute(
-            """INSERT INTO stores (program_id, platform, external_id, token, name, time_zone, currency, settings,
-                                   api_base, status, subscription_ids, earning_from, installed_at)
-               VALUES (%s, %s, %s, %s, %s, %s, 'EUR', %s, %s, 'active', '[]', %s, %s) RETURNING id, token""",
-            (
-                program_id,
-                shop.platform,
-                made.external_id,
-                secrets.token_urlsafe(16),
-                shop.platform,
-                shop.world.seed.time_zone,
-                Jsonb(settings),
-                made.api_base,
-                earning_from,
-                now,
-            ),
+        await programs.earn_from(connection, store.id, earning_from)
+        # Not every platform says where its shop is.
+        await connection.execute(
+            "UPDATE stores SET time_zone = %s WHERE id = %s", (shop.world.seed.time_zone, store.id)
         )
-        found = await cursor.fetchone()
-        assert found is not None
-        clear = {name: secret.reveal() for name, secret in made.credentials.items()}
-        await stores.keep_secrets(connection, services.secret_box, found["id"], credentials=clear)
-        store = await stores.by_id(connection, found["id"])
-    await _subscribe(
-        services, store, f"{address}/webhooks/{shop.platform}/{store.token}", made.webhook_secrets
-    )
+    benefit = Benefit(BenefitKind.PERCENTAGE, basis_points=1_000)
     for trigger in ("birthday", "joining"):
-        terms = RewardTerms(
-            Benefit(BenefitKind.PERCENTAGE, basis_points=1_000), code_prefix=trigger[:4].upper()
+        terms = RewardTerms(benefit, code_prefix=trigger[:4].upper())
+        await create_reward(
+            services, store.program_id, name=trigger, trigger=trigger, terms=terms, actor="test"
         )
-        await create_reward(services, program_id, name=trigger, trigger=trigger, terms=terms, actor="test")
-    return store
-
-
-async def _subscribe(services: Services, store: StoreRow, address: str, known: Sequence[Secret]) -> None:
-    subscription = await services.open_store(store).subscribe(address, Secret(secrets.token_hex(24)))
-    signing = [subscription.secret.reveal(), *(secret.reveal() for secret in known)]
     async with services.database.transaction() as connection:
-        await stores.keep_secrets(connection, services.secret_box, store.id, webhook_secrets=signing)
-        await connection.execute("UPDATE stores SET webhook_address = %s WHERE id = %s", (address, store.id))
+        return await stores.by_id(connection, store.id)

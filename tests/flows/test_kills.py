@@ -38,8 +38,14 @@ async def told(
     data_dir: Path, now: datetime, time_zone: str, log: Path, seed: int | None
 ) -> tuple[list[Books], list[int], Counter[str]]:
     """One telling of the story in processes of its own: the books, the codes that each shop holds, and who was killed."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
     settings = Settings(
-        data_dir=data_dir, secret_key=SecretStr(new_key()), port=free_port(), allow_private_hosts=True
+        data_dir=data_dir,
+        secret_key=SecretStr(new_key()),
+        port=port,
+        public_url=address,
+        allow_private_hosts=True,
     )
     company = Company(environment(settings), data_dir, log)
     trouble: Callable[[], Awaitable[None]] = nothing
@@ -55,11 +61,10 @@ async def told(
         )
         services = await stack.enter_async_context(open_services(settings))
         jobs = await stack.enter_async_context(build(services, work()).opened())
-        address = f"http://127.0.0.1:{settings.port}"
         stack.push_async_callback(company.end)
         await company.start("serve")
         await answers(services.session, address)
-        stores = [await install(services, shop, address, now) for shop in shops]
+        stores = [await install(services, shop, now) for shop in shops]
         await company.start("worker")
         books = await Story(services, jobs, shops, stores, trouble).tell()
         return books, [shop.codes_in_store() for shop in shops], killer.killed
@@ -73,6 +78,10 @@ def environment(settings: Settings) -> dict[str, str]:
         "PERENNIAL_SECRET_KEY": settings.secret_key.get_secret_value(),
         "PERENNIAL_PORT": str(settings.port),
         "PERENNIAL_ALLOW_PRIVATE_HOSTS": "1",
+        # Shorter waits than in life, so that a test sees what comes after them.
+        "PERENNIAL_HEARTBEAT_SECONDS": "0.5",
+        "PERENNIAL_STALLED_SECONDS": "2.5",
+        "PERENNIAL_SWEEP_SECONDS": "1",
     }
 
 
