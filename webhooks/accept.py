@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from connectors.base import Connector, RawDelivery, StoreClaim
+from connectors.base import RawDelivery, WebhookReader
 from rewards.errors import (
     AppError,
     BadSignatureError,
@@ -33,6 +33,9 @@ _NOT_KEPT = frozenset(
     b"proxy-authorization transfer-encoding via x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip".split()
 )
 
+# A wrong signature, or an unknown address, makes us read the store again, but not more often than this.
+_FRESH_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class AcceptLimits:
@@ -53,7 +56,9 @@ class Acceptor:
         self.counts = Counts()
         self._services = services
         self._wakeups = Wakeups(wake)
-        self._inbox = GroupCommit(services.database, self._wakeups, self.limits.inbox)
+        self._inbox = GroupCommit(
+            services.database, self._wakeups, self.limits.inbox, answer_seconds=self.limits.answer_seconds
+        )
         self._stores = KnownStores(services.database, services.secret_box)
 
     async def close(self) -> None:
@@ -65,8 +70,7 @@ class Acceptor:
     async def accept(self, platform: str, token: str, headers: RawHeaders, body: bytes) -> Answer:
         """The answer to one whole post; 200 means that it is committed (now or by an earlier repeat)."""
         try:
-            async with asyncio.timeout(self.limits.answer_seconds):
-                answer = await self._decide(platform, RawDelivery(_named(headers), body, token))
+            answer = await self._decide(platform, RawDelivery(_named(headers), body, token))
         except BadSignatureError:
             answer = Answer(401, "The signature does not fit.")
         except UnknownStoreError as error:
@@ -97,9 +101,31 @@ class Acceptor:
         if reader.is_ping(delivery):
             return PONG
         claim = reader.claimed_store(delivery)
-        store = await self._stores.find(platform, claim)
-        store = await self._verified(connector, delivery, claim, store)
-        post = NewDelivery(
+        store = self._stores.remembered(platform, claim)
+        if store is not None and self._is_signed(reader, delivery, store):
+            await self._inbox.keep(self._post(reader, delivery, store))
+            return KEPT
+        async with asyncio.timeout(self.limits.answer_seconds):
+            # Read anew also when we know the store: its secret may just have been exchanged.
+            store = await self._stores.find(platform, claim, younger_than_seconds=_FRESH_SECONDS)
+            if store is None:
+                raise UnknownStoreError("No installed store answers to this address.")
+            if not self._is_signed(reader, delivery, store):
+                raise BadSignatureError("No secret of the store signed this.")
+            await self._inbox.keep(self._post(reader, delivery, store))
+        return KEPT
+
+    def _is_signed(self, reader: WebhookReader, delivery: RawDelivery, store: KnownStore) -> bool:
+        if not store.secrets:
+            return False
+        try:
+            reader.verify(delivery, store.secrets, self._services.clock())
+        except BadSignatureError:
+            return False
+        return True
+
+    def _post(self, reader: WebhookReader, delivery: RawDelivery, store: KnownStore) -> NewDelivery:
+        return NewDelivery(
             store_id=store.id,
             delivery_key=reader.delivery_key(delivery),
             topic=reader.topic(delivery),
@@ -107,29 +133,6 @@ class Acceptor:
             body=delivery.body,
             received_at=self._services.clock(),
         )
-        await self._inbox.keep(post)
-        return KEPT
-
-    async def _verified(
-        self, connector: Connector, delivery: RawDelivery, claim: StoreClaim, store: KnownStore | None
-    ) -> KnownStore:
-        """The store whose secret signed the post; a secret that was just exchanged is read once more."""
-        if store is None:
-            raise UnknownStoreError("No installed store answers to this address.")
-        try:
-            self._verify(connector, delivery, store)
-        except BadSignatureError:
-            fresh = await self._stores.find(connector.platform, claim, younger_than_seconds=1.0)
-            if fresh is None or fresh == store:
-                raise
-            self._verify(connector, delivery, fresh)
-            return fresh
-        return store
-
-    def _verify(self, connector: Connector, delivery: RawDelivery, store: KnownStore) -> None:
-        if not store.secrets:
-            raise BadSignatureError("The store has no secret that could have signed this.")
-        connector.webhooks.verify(delivery, store.secrets, self._services.clock())
 
     def _later(self) -> Answer:
         retry_after = self.limits.retry_after_seconds
@@ -137,9 +140,7 @@ class Acceptor:
 
 
 def _named(headers: RawHeaders) -> dict[str, str]:
-    """The header fields that are worth keeping, names in lower case; of a repeated field the last."""
+    """The header fields that are worth keeping; of a repeated field the last. ASGI gives names in lower case."""
     return {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in ((raw.lower(), value) for raw, value in headers)
-        if name not in _NOT_KEPT
+        name.decode("latin-1"): value.decode("latin-1") for name, value in headers if name not in _NOT_KEPT
     }

@@ -16,9 +16,6 @@ from storage.stores import StoreRow
 
 _log = logging.getLogger(__name__)
 
-# A store that is being connected gets its first post at once.
-_MISS_SECONDS = 1.0
-
 _Key = tuple[str, str | None, str | None]
 
 
@@ -54,20 +51,24 @@ class KnownStores:
         self._most = {True: most_stores, False: max(1, most_stores // 10)}
         self._reading: dict[_Key, asyncio.Task[KnownStore | None]] = {}
 
+    def remembered(self, platform: str, claim: StoreClaim) -> KnownStore | None:
+        """The store, if it was read a few seconds ago."""
+        entry = self._found.get((platform, claim.token, claim.external_id))
+        if entry and asyncio.get_running_loop().time() - entry.read_at < self._keep_seconds:
+            return entry.store
+        return None
+
     async def find(
-        self, platform: str, claim: StoreClaim, *, younger_than_seconds: float | None = None
+        self, platform: str, claim: StoreClaim, *, younger_than_seconds: float
     ) -> KnownStore | None:
-        """The store, or None. `younger_than_seconds` asks for fresher knowledge than usual.
+        """The store, or None, as it was at most so many seconds ago.
 
         Raises what the database raises; a caller that stops waiting does not stop the reading.
         """
         key = (platform, claim.token, claim.external_id)
         entry = self._found.get(key) or self._missed.get(key)
-        if entry:
-            kept_for = self._keep_seconds if entry.store else _MISS_SECONDS
-            most_seconds = kept_for if younger_than_seconds is None else younger_than_seconds
-            if asyncio.get_running_loop().time() - entry.read_at < most_seconds:
-                return entry.store
+        if entry and asyncio.get_running_loop().time() - entry.read_at < younger_than_seconds:
+            return entry.store
         task = self._reading.get(key)
         if task is None:
             task = asyncio.create_task(self._read(key), name="look up a store")
