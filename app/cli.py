@@ -14,6 +14,7 @@ from app.version import version
 # In the order of `perennial --help`. A module is loaded when its command is asked for: some bring a lot with them.
 COMMANDS: Mapping[str, str] = {
     "demo": "app.commands.demo:demo",
+    "demo": "app.commands.demo:demo",
     "connect": "app.commands.connect:connect",
     "stores": "app.commands.stores:stores",
     "sync": "app.commands.stores:sync",
@@ -79,7 +80,7 @@ def cli() -> None:
 def main() -> None:
     """The entry point."""
     _quiet_logs()
-    cli()
+    cli(prog_name="perennial")
 
 
 def _quiet_logs() -> None:

@@ -36,7 +36,7 @@ LEFT_OUT = {
 }
 
 
-@click.group()
+@click.group(short_help="Points for past actions: preview, confirm, undo.")
 def backfill() -> None:
     """Reward past actions: preview what they would earn, confirm, and undo if it was wrong."""
 

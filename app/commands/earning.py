@@ -21,7 +21,7 @@ KIND = click.Choice([kind.value for kind in WayKind])
 LABELS = {WayKind.SIGN_UP: "sign up", WayKind.PLACE_ORDER: "place an order"}
 
 
-@click.group(cls=DefaultGroup, default="list")
+@click.group(cls=DefaultGroup, default="list", short_help="Show and set what a sign-up and an order earn.")
 def ways() -> None:
     """Show and set the ways to earn: `ways STORE`, `ways set STORE place_order --points 5 --per 1.00`."""
 
@@ -144,7 +144,7 @@ def earns(way: WayToEarn, currency: str) -> str:
     )
 
 
-@click.group()
+@click.group(short_help="Award what happens from now on, or stop.")
 def earning() -> None:
     """Say whether what happens from now on is awarded by itself; the past is for `perennial backfill`."""
 
@@ -178,7 +178,7 @@ async def earning_off(services: Services, store_id: int, as_json: bool) -> None:
     await _show_earning(services, store_id, as_json)
 
 
-@click.group()
+@click.group(short_help="Switch a store's whole points program on or off.")
 def program() -> None:
     """Switch a store's whole points program on or off, for all stores in it."""
 

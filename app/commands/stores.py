@@ -130,7 +130,7 @@ async def read_history(services: Services, store: StoreRow, *, is_full: bool = F
     return {noun.value: int(report.counts[noun.value]) for noun in Noun if noun.value in report.counts}
 
 
-@click.command()
+@click.command(short_help="Catch up with what was missed, and check the codes.")
 @store_argument
 @json_option
 @with_services
