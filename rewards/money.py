@@ -6,6 +6,7 @@ Source: ISO 4217 minor units. A platform's own exceptions live in its `mapping.p
 from __future__ import annotations
 
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from functools import lru_cache
 
 from rewards.errors import InvalidInputError
 
@@ -13,6 +14,7 @@ _NO_DECIMALS = frozenset("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VU
 _THREE_DECIMALS = frozenset("BHD IQD JOD KWD LYD OMR TND".split())
 
 
+@lru_cache(maxsize=256)
 def exponent(currency: str) -> int:
     """How many decimals the currency has: 0, 2 or 3."""
     code = currency.upper()
@@ -28,11 +30,10 @@ def minor_units(text: str, currency: str) -> int:
     """
     digits = exponent(currency)
     # The common case, a plain amount with just the currency's decimals, without Decimal: a history holds millions.
-    head, point, tail = text.partition(".")
-    if point and len(tail) == digits and tail.isdigit() and tail.isascii():
-        body = head.removeprefix("-")
-        if body.isdigit() and body.isascii():
-            return int(head + tail)
+    head, _, tail = text.partition(".")
+    body = head + tail
+    if len(tail) == digits and body.isdigit() and body.isascii():
+        return int(body)
     try:
         amount = Decimal(text)
         if not amount.is_finite():

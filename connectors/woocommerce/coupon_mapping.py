@@ -20,7 +20,7 @@ from rewards.records import Benefit, BenefitKind, CodeDraft, Coupon
 GRANT_META = "perennial_grant"
 
 
-class CouponData(msgspec.Struct):
+class CouponData(msgspec.Struct, gc=False):
     """A coupon; its code is always lower case."""
 
     id: int

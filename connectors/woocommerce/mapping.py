@@ -52,7 +52,7 @@ class _RefundLine(msgspec.Struct, gc=False):
     total: str
 
 
-class OrderData(msgspec.Struct):
+class OrderData(msgspec.Struct, gc=False):
     """An order as the API lists it and as webhooks carry it."""
 
     id: int
@@ -77,7 +77,7 @@ class Meta(msgspec.Struct, gc=False):
     value: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class CustomerData(msgspec.Struct):
+class CustomerData(msgspec.Struct, gc=False):
     """A registered customer; `date_modified_gmt` is null until WooCommerce saves them for the first time."""
 
     id: int
@@ -153,7 +153,7 @@ def _refund(line: _RefundLine, currency: str) -> Refund:
     """A repayment; its total is negative in the order, and its time is not told there."""
     return Refund(
         external_id=str(line.id),
-        total_minor=abs(minor_units(line.total, currency)),
+        total_minor=minor_units(line.total.removeprefix("-"), currency),
         status=RefundStatus.SUCCEEDED,
         refunded_at=None,
     )
