@@ -157,6 +157,25 @@ class Database:
             return self._savepoint(inside.connection)
         return self._new_transaction()
 
+    @asynccontextmanager
+    async def statements(self) -> AsyncIterator[Connection]:
+        """A connection of the pool outside any transaction: each statement commits by itself, in one round trip.
+
+        For who writes often and little; hold it only while there is work. Raises DatabaseError as `transaction` does.
+        """
+        pool = self._root._pool if self._root else None
+        if pool is None:
+            raise DatabaseError("The database is closed.")
+        try:
+            async with asyncio.timeout(self.settings.wait_seconds + 2):
+                connection = await pool.getconn(self.settings.wait_seconds)
+        except (psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed, TimeoutError) as error:
+            raise self._no_answer() from error
+        try:
+            yield cast(Connection, connection)
+        finally:
+            await pool.putconn(connection)
+
     async def retrying(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Runs the work in a transaction of its own, and all of it again after a deadlock. Bounded."""
         inside = _inside.get()
