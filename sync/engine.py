@@ -43,6 +43,7 @@ UPDATE procrastinate_jobs
 SET status = (CASE WHEN abort_requested THEN 'failed' ELSE 'todo' END)::procrastinate_job_status,
     scheduled_at = %(retry_at)s, attempts = attempts + %(counted)s
 WHERE id = %(job_id)s AND status = 'doing' AND worker_id IS NOT DISTINCT FROM %(worker_id)s
+RETURNING id
 """
 _HEARTBEAT: LiteralString = (
     "UPDATE procrastinate_workers SET last_heartbeat = now() WHERE id = %(worker_id)s RETURNING id"
@@ -117,7 +118,7 @@ class PatientJobManager(JobManager):
     async def update_heartbeat(self, worker_id: int) -> None:
         """Says that the worker lives. Raises LostWorkerError, which ends it, once others have buried it."""
         if not await self.connector.execute_query_all_async(_HEARTBEAT, worker_id=worker_id):
-            raise LostWorkerError
+            raise LostWorkerError(f"worker {worker_id} was silent for too long and comes back under a new id")
 
     async def say_unsaid(self) -> None:
         """Says what could not be said before. Raises ConnectorException while the database is away."""
@@ -127,14 +128,16 @@ class PatientJobManager(JobManager):
 
     async def recover(self, *, stalled_seconds: float) -> int:
         """Gives back the jobs of workers whose heartbeat has stopped; says how many there were."""
-        found = list(await self.get_stalled_jobs(seconds_since_heartbeat=stalled_seconds))
-        for job in found:
-            logger.warning("Job %s lost its worker; another will run it.", job.call_string)
+        given_back = 0
+        for job in await self.get_stalled_jobs(seconds_since_heartbeat=stalled_seconds):
             try:
-                await self._say(_RETRY, job, retry_at=datetime.now(UTC), counted=0)
+                is_done = await self._say(_RETRY, job, retry_at=datetime.now(UTC), counted=0)
             except UniqueViolation:
-                await self._finish(job, Status.FAILED, delete_job=False)
-        return len(found)
+                is_done = await self._say(_FINISH, job, status=Status.FAILED.value, delete_job=False)
+            if is_done:
+                logger.warning("Job %s lost its worker; another will run it.", job.call_string)
+            given_back += is_done
+        return given_back
 
     async def _finish(self, job: Job, status: Status, *, delete_job: bool) -> None:
         await self._say(_FINISH, job, status=status.value, delete_job=delete_job)
@@ -149,8 +152,13 @@ class PatientJobManager(JobManager):
             )
             await self._finish(job, Status.FAILED, delete_job=True)
 
-    async def _say(self, query: LiteralString, job: Job, **values: object) -> None:
-        await self.connector.execute_query_async(query, job_id=job.id, worker_id=job.worker_id, **values)
+    async def _say(self, query: LiteralString, job: Job, **values: object) -> bool:
+        """True when the job was still the worker's and has been changed."""
+        return bool(
+            await self.connector.execute_query_all_async(
+                query, job_id=job.id, worker_id=job.worker_id, **values
+            )
+        )
 
     def _say_later(self, saying: Callable[[], Awaitable[None]], job: Job) -> None:
         logger.warning("The database was away as job %s ended; it will be told.", job.call_string)

@@ -110,9 +110,9 @@ class Killer:
         self.killed: Counter[str] = Counter()
 
     async def storm(self, kills: int) -> None:
-        """So many kills, up to three seconds apart."""
+        """So many kills, up to two seconds apart."""
         for _ in range(kills):
-            await asyncio.sleep(self._random.uniform(0.1, 3.0))
+            await asyncio.sleep(self._random.uniform(0.0, 2.0))
             target = self._random.choice((*PROCESSES, SERVER))
             await self._company.kill(target)
             self.killed[target] += 1

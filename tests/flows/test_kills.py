@@ -27,7 +27,8 @@ from tests.jobs.processes import open_folder
 SEED = 20261121
 STEPS = 6
 KILLS_A_STEP = 4
-CUSTOMERS, ORDERS = 400, 500
+CUSTOMERS, ORDERS = 2_500, 4_000
+DELAY_SECONDS = 0.1  # of each answer of a shop: work lasts long enough to be hit
 
 
 async def nothing() -> None:
@@ -59,6 +60,8 @@ async def told(
         shops = await stack.enter_async_context(
             three_shops(now, time_zone, customers=CUSTOMERS, orders=ORDERS)
         )
+        for shop in shops:
+            shop.faults.delay_seconds = DELAY_SECONDS
         services = await stack.enter_async_context(open_services(settings))
         jobs = await stack.enter_async_context(build(services, work()).opened())
         stack.push_async_callback(company.end)
