@@ -20,7 +20,7 @@ from typing import Any
 
 import aiohttp
 
-from app.demo_books import StoreFigures, agree, figures, ledger_figures
+from app.demo_books import StoreFigures, agree, figures, ledger_figures, orders_held
 from app.demo_show import Show
 from app.server import serving
 from app.settings import Settings
@@ -59,6 +59,7 @@ class Stand:
     url: str
     answers: Mapping[str, str]
     store: StoreRow | None = None
+    past_orders: int = 0
     previewed: int = 0
     awarded: int = 0
     refused: list[str] = field(default_factory=list)
@@ -149,6 +150,8 @@ async def _install(services: Services, stand: Stand, show: Show) -> None:
         show.progress(stand.platform, noun.value, records)
 
     report = await history.run_import(services, connected.store.id, progress=progress)
+    async with services.database.transaction() as connection:
+        stand.past_orders = await orders_held(connection, connected.store)
     read = ", ".join(f"{count:,} {noun} records" for noun, count in report.counts.items())
     show.step(stand.platform, "history read", read)
 
@@ -298,7 +301,14 @@ async def _report(services: Services, stands: list[Stand], seconds: float) -> di
     for stand in stands:
         books = await _books(services.session, stand)
         async with services.database.transaction() as connection:
-            found = await figures(connection, stand.installed, books, stand.previewed, stand.awarded)
+            found = await figures(
+                connection,
+                stand.installed,
+                books,
+                past_orders=stand.past_orders,
+                previewed=stand.previewed,
+                awarded=stand.awarded,
+            )
         stores.append(found)
         is_ok = is_ok and agree(found, books)
     async with services.database.transaction() as connection:
