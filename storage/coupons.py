@@ -11,12 +11,22 @@ _COLUMNS = (
     "used_count customer_external_ids emails parent_external_id source_updated_at"
 ).split()
 
+# Some posts name a code and its discount without what it gives: "other" never replaces what is known.
+_TERMS = ("kind", "basis_points", "amount_minor", "currency", "minimum_minor")
+
+
+def _merged(column: str) -> str:
+    if column in _TERMS:
+        return f"{column} = CASE WHEN excluded.kind = 'other' THEN c.{column} ELSE excluded.{column} END"
+    return f"{column} = excluded.{column}"
+
+
 _MERGE = f"""
 INSERT INTO coupons AS c (program_id, store_id, external_id, {", ".join(_COLUMNS)}, verified_at)
 SELECT %(program)s, %(store)s, external_id, {", ".join(_COLUMNS)}, %(now)s
 FROM incoming_coupons
 ON CONFLICT (store_id, external_id) DO UPDATE SET
-    {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}, deleted_at = NULL, verified_at = %(now)s
+    {", ".join(map(_merged, _COLUMNS))}, deleted_at = NULL, verified_at = %(now)s
 WHERE c.source_updated_at IS NULL OR excluded.source_updated_at IS NULL
     OR excluded.source_updated_at >= c.source_updated_at
 """

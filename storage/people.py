@@ -185,7 +185,7 @@ async def _settle_email(connection: Connection, row: dict[str, Any], values: dic
     )
     owner = await cursor.fetchone()
     if owner is not None:
-        await merge_members(connection, values["program"], row["member_id"], owner["id"])
+        await merge_members(connection, values["program"], row["member_id"], owner["id"], values["now"])
         return
     # A member known by one customer follows that customer's e-mail; one with several keeps the first.
     await connection.execute(
@@ -197,7 +197,7 @@ async def _settle_email(connection: Connection, row: dict[str, Any], values: dic
     )
 
 
-async def merge_members(connection: Connection, program_id: int, one: int, other: int) -> int:
+async def merge_members(connection: Connection, program_id: int, one: int, other: int, now: datetime) -> int:
     """Makes two members one; the one with an e-mail, then an account, then the older stays. The id of the one that stays.
 
     Ledger entries, grants and store customers keep pointing at the member they were made for, and each member's balance
@@ -222,8 +222,9 @@ async def merge_members(connection: Connection, program_id: int, one: int, other
                joined_on = least(s.joined_on, g.joined_on), joined_md = CASE
                    WHEN s.joined_on <= g.joined_on OR g.joined_on IS NULL THEN s.joined_md ELSE g.joined_md END,
                birthday_md = coalesce(s.birthday_md, g.birthday_md),
-               birthday_year = CASE WHEN s.birthday_md IS NULL THEN g.birthday_year ELSE s.birthday_year END
-           FROM members g WHERE s.id = %s AND g.id = %s""",
-        (stays, goes),
+               birthday_year = CASE WHEN s.birthday_md IS NULL THEN g.birthday_year ELSE s.birthday_year END,
+               dates_changed_at = %(now)s
+           FROM members g WHERE s.id = %(stays)s AND g.id = %(goes)s""",
+        {"stays": stays, "goes": goes, "now": now},
     )
     return int(stays)

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from connectors.base import Capability
-from rewards.changes import Change, CustomerSaved, OrderDeleted, OrderSaved, RefundSaved
-from rewards.records import OrderStatus, RefundStatus
+from rewards.changes import (
+    Change,
+    CouponDeleted,
+    CouponSaved,
+    CustomerSaved,
+    OrderDeleted,
+    OrderSaved,
+    PrivacyRequested,
+    RefundSaved,
+    Uninstalled,
+)
+from rewards.records import Benefit, BenefitKind, Coupon, OrderStatus, RefundStatus
 from storage.database import Database
 from storage.stores import StoreRow
 from sync.apply import Applied, apply_changes
@@ -160,3 +171,36 @@ async def test_test_orders_and_unpaid_orders_earn_nothing(database: Database) ->
     assert (
         await apply(database, store, OrderSaved(unpaid), OrderSaved(order("2", is_test=True)))
     ).entries == 0
+
+
+async def test_code_told_without_its_terms_keeps_what_is_known_of_it(database: Database) -> None:
+    store = await new_store(database)
+    known = Coupon(
+        "c1", "TEN", "Ten off", Benefit(BenefitKind.PERCENTAGE, basis_points=1_000), is_active=True
+    )
+    vague = replace(known, benefit=Benefit(BenefitKind.OTHER), is_active=False)
+    await apply(database, store, CouponSaved(known))
+    await apply(database, store, CouponSaved(vague))
+    assert await rows(database, "SELECT kind, basis_points, is_active FROM coupons") == [
+        ("percentage", 1_000, False)
+    ]
+    await apply(database, store, CouponDeleted("c1"))
+    assert await rows(database, "SELECT deleted_at IS NOT NULL AS gone FROM coupons") == [(True,)]
+
+
+async def test_erased_person_leaves_points_and_nothing_personal(database: Database) -> None:
+    store = await new_store(database, earning_from=EARLY)
+    guest = order("2", customer_external_id=None, email="ADA.1@people.example")
+    await apply(database, store, CustomerSaved(customer()), OrderSaved(order()), OrderSaved(guest))
+    await apply(database, store, PrivacyRequested("erase", "1", "ada.1@people.example"))
+    assert await rows(database, "SELECT email, name, balance FROM members") == [(None, None, 500)]
+    kept = await rows(database, "SELECT external_id, email, email_given, name FROM store_customers")
+    assert not any("ada" in str(value).lower() for row in kept for value in row)
+    assert await rows(database, "SELECT action FROM audit_events") == [("privacy.erase",)]
+
+
+async def test_uninstalled_store_forgets_its_credentials_and_awards_no_more(database: Database) -> None:
+    store = await new_store(database, earning_from=EARLY)
+    await apply(database, store, Uninstalled())
+    assert (await apply(database, store, CustomerSaved(customer()), OrderSaved(order()))).entries == 0
+    assert await rows(database, "SELECT status, credentials FROM stores") == [("uninstalled", None)]

@@ -425,7 +425,7 @@ async def test_members_that_are_one_person_get_one(services: Services, clock: Cl
     await told(services, store, edited("2", clock.now, birthday=birthday(6, 16)))
     async with services.database.transaction() as connection:
         await connection.execute("UPDATE members SET has_account = id = %s", (found[1][0],))
-        stays = await people.merge_members(connection, store.program_id, found[0][0], found[1][0])
+        stays = await people.merge_members(connection, store.program_id, found[0][0], found[1][0], NOON)
     assert stays == found[1][0]
     clock.pass_days(1)
     assert (await occasions.run(services)).grants == 0
