@@ -83,6 +83,7 @@ async def keep(connection: Connection, posts: Sequence[NewDelivery]) -> None:
     )
 
 
+# Asked for in binary form: as text, bodies are twice as long and have to be decoded.
 _CLAIM = """SELECT id, headers, body, attempts FROM deliveries
     WHERE store_id = %s AND state = 'waiting' AND {which} ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED"""
 
@@ -90,13 +91,14 @@ _CLAIM = """SELECT id, headers, body, attempts FROM deliveries
 async def claim(connection: Connection, store_id: int, now: datetime, limit: int) -> list[ClaimedDelivery]:
     """The store's oldest waiting posts whose time has come, locked until the transaction ends."""
     which = "(try_after IS NULL OR try_after <= %s)"
-    cursor = await connection.execute(_CLAIM.format(which=which), (store_id, now, limit))
+    cursor = await connection.execute(_CLAIM.format(which=which), (store_id, now, limit), binary=True)
     return [ClaimedDelivery(**found) for found in await cursor.fetchall()]
 
 
 async def claim_these(connection: Connection, store_id: int, ids: Sequence[int]) -> list[ClaimedDelivery]:
     """Those of the posts that still wait and that nobody else holds, locked until the transaction ends."""
-    cursor = await connection.execute(_CLAIM.format(which="id = ANY(%s)"), (store_id, list(ids), len(ids)))
+    values = (store_id, list(ids), len(ids))
+    cursor = await connection.execute(_CLAIM.format(which="id = ANY(%s)"), values, binary=True)
     return [ClaimedDelivery(**found) for found in await cursor.fetchall()]
 
 

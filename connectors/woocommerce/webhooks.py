@@ -73,8 +73,9 @@ class WooCommerceWebhooks:
 
     def is_ping(self, delivery: RawDelivery) -> bool:
         """The unsigned form post that WooCommerce sends while a webhook is being created."""
-        has_headers = any(name.startswith("x-wc-") for name in delivery.headers)
-        return not has_headers and _PING.fullmatch(delivery.body) is not None
+        if _PING.fullmatch(delivery.body) is None:
+            return False
+        return not any(name.startswith("x-wc-") for name in delivery.headers)
 
     def claimed_store(self, delivery: RawDelivery) -> StoreClaim:
         """The token in the path; the source header is no help, as anybody may write anything there."""
