@@ -61,9 +61,10 @@ class DeliveryRow:
     note: str | None
 
 
+# All in binary form: in the text of an array each quote of the headers would have to be escaped.
 _KEEP = """INSERT INTO deliveries (store_id, delivery_key, topic, headers, body, received_at, state, attempts)
-    SELECT store_id, delivery_key, topic, headers, body, received_at, 'waiting', 0
-    FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::jsonb[], %b::bytea[], %s::timestamptz[])
+    SELECT store_id, delivery_key, topic, headers::jsonb, body, received_at, 'waiting', 0
+    FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[], %b::timestamptz[])
          AS post (store_id, delivery_key, topic, headers, body, received_at)
     ON CONFLICT (store_id, delivery_key) DO NOTHING"""
 

@@ -21,8 +21,8 @@ SECRET = b"benchmark secret"
 STORE = 1
 NOT_KEPT = frozenset((b"host", b"accept", b"accept-encoding", b"content-length"))
 KEEP = """INSERT INTO deliveries (store_id, delivery_key, topic, headers, body, received_at, state, attempts)
-    SELECT store_id, delivery_key, topic, headers, body, received_at, 'waiting', 0
-    FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::jsonb[], %b::bytea[], %s::timestamptz[])
+    SELECT store_id, delivery_key, topic, headers::jsonb, body, received_at, 'waiting', 0
+    FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[], %b::timestamptz[])
          AS post (store_id, delivery_key, topic, headers, body, received_at)
     ON CONFLICT (store_id, delivery_key) DO NOTHING"""
 START_200 = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]}
