@@ -152,8 +152,13 @@ async def _install(services: Services, stand: Stand, show: Show) -> None:
     report = await history.run_import(services, connected.store.id, progress=progress)
     async with services.database.transaction() as connection:
         stand.past_orders = await orders_held(connection, connected.store)
-    read = ", ".join(f"{count:,} {noun} records" for noun, count in report.counts.items())
-    show.step(stand.platform, "history read", read)
+    counts = report.counts
+    show.step(
+        stand.platform,
+        "history read",
+        f"{counts['customers']:,} customers, {counts['coupons']:,} coupons, {stand.past_orders:,} orders"
+        + (f" from {counts['orders']:,} records" if counts["orders"] != stand.past_orders else ""),
+    )
 
 
 async def _past_actions(services: Services, stand: Stand, show: Show) -> None:
@@ -225,7 +230,7 @@ async def _shop(services: Services, stand: Stand, show: Show) -> None:
             stand.refused.append(await _refusal(services, stand, {**basket, "code": "NO-SUCH-CODE"}))
         await _control(services, stand, "checkout", {"email": row["email"], "subtotal_minor": BASKET_MINOR})
     said = ", ".join(reason.replace("_", " ") for reason in stand.refused)
-    show.step(stand.platform, "checkout", f"{len(codes)} codes redeemed; refused as they should be: {said}")
+    show.step(stand.platform, "checkout", f"{len(codes)} codes redeemed; rightly refused: {said}")
 
 
 async def _settle(services: Services, stand: Stand, show: Show) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -49,7 +50,9 @@ class Show:
     def ready(self, address: str, stores: Mapping[str, str]) -> None:
         """Says where everything runs."""
         self._began = time.monotonic()
-        self._console.print(f"  The app listens at {address}, the stores at {', '.join(stores.values())}")
+        self._console.print(f"  The app listens at {address}; the stores:")
+        for platform, url in stores.items():
+            self._console.print(f"  [bold]{platform:<12}[/bold] {url}")
 
     def progress(self, platform: str, noun: str, records: int) -> None:
         """Counts what is read, and says so every few thousand records."""
@@ -74,7 +77,12 @@ class Show:
         if self._as_json:
             print(json.dumps(report), flush=True)
             return
-        table = Table(title="What the stores' own books say, and what Perennial holds", title_justify="left")
+        table = Table(
+            title="What the stores' own books say, and what Perennial holds",
+            title_justify="left",
+            title_style="bold",
+            box=box.SIMPLE_HEAD,
+        )
         table.add_column("")
         for store in report["stores"]:
             table.add_column(store["platform"], justify="right")
