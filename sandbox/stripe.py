@@ -23,7 +23,8 @@ from sandbox.server import CheckoutRefused, Post, Sandbox
 from sandbox.stripe_account import Account
 from sandbox.stripe_api import Api
 from sandbox.stripe_objects import ChargeRow, CodeRow, CustomerRow, EventRow, RefundRow, SessionRow
-from sandbox.world import EarningRule, World
+from sandbox.stripe_seed import birthday_text
+from sandbox.world import EarningRule, Person, World
 
 _OURS = "perennial_"  # how the metadata of what the app made starts
 _TAX_PERCENT = 21
@@ -225,6 +226,15 @@ class StripeSandbox(Sandbox):
         code.coupon.times_redeemed += 1
         self.redemptions += 1
         self.account.tell("promotion_code.updated", code)
+
+    # -- people ------------------------------------------------------------------------------------------------------
+
+    def sign_up(self, name: str, email: str, birthday: tuple[int, int, int | None] | None = None) -> str:
+        """The shop makes a Customer of somebody, with the birthday where the app reads it."""
+        now = datetime.fromtimestamp(self.account.now, UTC)
+        self.world.people.append(Person(len(self.world.people), name, email, now, birthday))
+        metadata = {"birthday": birthday_text(birthday)} if birthday else {}
+        return self.account.create_customer({"name": name, "email": email, "metadata": metadata}).id
 
     # -- money back --------------------------------------------------------------------------------------------------
 

@@ -44,7 +44,9 @@ def shop(world: World) -> Shop:
 
 
 def _customer(person: Person, joined_at: datetime) -> CustomerRow:
-    metadata = {"birthday": _birthday_text(person)} if person.birthday else {}
+    metadata = (
+        {"birthday": birthday_text(person.birthday, dashes=person.number % 2 == 0)} if person.birthday else {}
+    )
     locale = "es-ES" if person.number % 3 else None
     return CustomerRow(
         f"cus_Sbx{person.number:011d}", _seconds(joined_at), person.email, person.name, metadata, locale
@@ -57,12 +59,12 @@ def _second_customer(person: Person, joined_at: datetime, now: datetime) -> Cust
     return CustomerRow(f"cus_Sby{person.number:011d}", _seconds(at), person.email.title(), person.name, {})
 
 
-def _birthday_text(person: Person) -> str:
-    assert person.birthday is not None
-    month, day, year = person.birthday
+def birthday_text(birthday: tuple[int, int, int | None], *, dashes: bool = False) -> str:
+    """As merchants write it; without a year in one of the two ways that are in use."""
+    month, day, year = birthday
     if year:
         return f"{year}-{month:02d}-{day:02d}"
-    return f"{month:02d}-{day:02d}" if person.number % 2 else f"--{month:02d}-{day:02d}"
+    return f"--{month:02d}-{day:02d}" if dashes else f"{month:02d}-{day:02d}"
 
 
 def _add_sale(made: Shop, sale: Sale, currency: str, second: CustomerRow | None) -> None:

@@ -158,6 +158,16 @@ class WooCommerceShop(Sandbox):
             self.world.by_email[email.lower()] = known
         return known, False
 
+    def sign_up(self, name: str, email: str, birthday: tuple[int, int, int | None] | None = None) -> str:
+        """A new customer account. A guest's earlier orders stay a guest's."""
+        person = Person(len(self.world.people), name, email, self.now(), birthday)
+        self.world.people.append(person)
+        self.world.by_email[email.lower()] = person
+        self.accounts.append(person)
+        number = FIRST_CUSTOMER + person.number
+        self.queue.happened(number, "customer.created")
+        return str(number)
+
     def refund_order(self, order: str, total_minor: int) -> None:
         """A refund; the code stays used."""
         sale = self.world.sales[self.orders.index(order)]
