@@ -1,0 +1,93 @@
+"""From what shoppers do in the store to the ledger, by webhook; and by the daily look where webhooks were lost."""
+
+from __future__ import annotations
+
+from sandbox.server import Sandbox
+from tests.flows.stage import Shop, Stage
+from tests.flows.tills import RULE, points_of
+
+
+async def what_shoppers_do(shop: Shop) -> dict[str, int]:
+    """Somebody new signs up and orders, a guest and an old customer order; some is repaid, some cancelled.
+
+    Gives the net points of each fact by the shop's own books.
+    """
+    old = shop.sandbox.world.people[0].email
+    await shop.ask("sign_up", name="Ada New", email="ada.new@people.example")
+    orders = [
+        await shop.buys("ada.new@people.example", 5_000),
+        await shop.buys("guest.new@people.example", 3_333),
+        await shop.buys(old, 10_000),
+        await shop.buys(old, 2_500),
+        await shop.buys(old, 7_700),
+    ]
+    await shop.ask("refund", order=orders[2], total_minor=4_000)
+    await shop.ask("refund", order=orders[2], total_minor=1_000)
+    await shop.ask("refund", order=orders[0], total_minor=1_234)
+    await shop.ask("cancel", order=orders[3])
+    found = {order: points_of(shop.sandbox, order) for order in orders}
+    assert found[orders[3]] == 0
+    assert min(found[order] for order in orders if order != orders[3]) > 0
+    found["sign-up of ada.new@people.example"] = RULE.sign_up
+    return {fact: points for fact, points in found.items() if points}
+
+
+async def test_what_happens_after_earning_began_earns_and_old_facts_stay_held(
+    stage: Stage, kind: type[Sandbox]
+) -> None:
+    shop = await stage.open(kind)
+    past = shop.sandbox.world.expected_points(RULE)
+    await shop.earns()
+    assert (await shop.books()).awards == []
+    expected = await what_shoppers_do(shop)
+    await stage.settle()
+    books = await shop.books()
+    assert books.net == expected
+    assert sum(books.balances.values()) == sum(expected.values())
+    run = await shop.rewards_the_past()
+    assert run.preview["points"] == past > 0
+    assert sum((await shop.books()).balances.values()) == past + sum(expected.values())
+
+
+async def test_lost_webhooks_are_made_good_by_the_daily_look(stage: Stage, kind: type[Sandbox]) -> None:
+    shop = await stage.open(kind, customers=80, birthday_share=1.0)
+    await shop.rewards("birthday")
+    await stage.tick()
+    first = (await shop.codes())[0]
+    await shop.earns()
+    await shop.loses_webhooks()
+    expected = await what_shoppers_do(shop)
+    order = await shop.buys(first["email"], 5_000, first["code"])
+    expected[order] = points_of(shop.sandbox, order)
+    await stage.settle()
+    assert (await shop.books()).net == {}
+    assert {found["state"] for found in await shop.codes()} == {"pushed"}
+    await shop.reconciles()
+    assert (await shop.books()).net == expected
+    redeemed = [found["code"] for found in await shop.codes() if found["state"] == "redeemed"]
+    assert redeemed == [first["code"]]
+    before = await stage.rows("SELECT count(*) AS n FROM ledger_entries")
+    stage.clock.passes(days=1)
+    await shop.reconciles()
+    assert (await shop.books()).net == expected
+    assert await stage.rows("SELECT count(*) AS n FROM ledger_entries") == before
+
+
+async def test_repeated_reordered_and_forged_webhooks_change_nothing(
+    stage: Stage, kind: type[Sandbox]
+) -> None:
+    shop = await stage.open(kind)
+    await shop.earns()
+    await shop.ask("faults", repeat_webhooks=10, forge_webhooks=6, reorder_webhooks=True)
+    expected = await what_shoppers_do(shop)
+    await stage.settle()
+    assert (await shop.books()).net == expected
+    before = await stage.rows("SELECT id, key, round, points FROM ledger_entries ORDER BY id")
+    kept = await stage.rows("SELECT count(*) AS n FROM deliveries WHERE state = 'handled'")
+    assert kept[0]["n"] == len(shop.sandbox.hooks.accepted) > 6
+    for _ in range(2):
+        assert (await shop.ask("replay"))["sent"] > 6
+        await stage.settle()
+    assert await stage.rows("SELECT id, key, round, points FROM ledger_entries ORDER BY id") == before
+    assert await stage.rows("SELECT count(*) AS n FROM deliveries") == kept
+    assert shop.sandbox.hooks.forged_answers == {401: 6}
