@@ -14,7 +14,6 @@ from app.version import version
 # In the order of `perennial --help`. A module is loaded when its command is asked for: some bring a lot with them.
 COMMANDS: Mapping[str, str] = {
     "demo": "app.commands.demo:demo",
-    "demo": "app.commands.demo:demo",
     "connect": "app.commands.connect:connect",
     "stores": "app.commands.stores:stores",
     "sync": "app.commands.stores:sync",

@@ -15,7 +15,7 @@ from app.commands.base import json_option, run
 from app.settings import Settings, load_settings
 
 
-@click.command()
+@click.command(short_help="Serve the app and take webhooks.")
 @click.option(
     "--no-worker", is_flag=True, help="Only the web part; `perennial worker` processes do the work."
 )
@@ -36,7 +36,7 @@ def serve(no_worker: bool, host: str | None, port: int | None) -> None:
     _run_fast(serve_app(settings, with_worker=not no_worker))
 
 
-@click.command()
+@click.command(short_help="Handle webhooks, push codes, run what was asked for.")
 def worker() -> None:
     """Work: handle webhooks, push codes, run what was asked for. Any number of workers share it.
 
@@ -86,7 +86,7 @@ async def _migrate(settings: Settings) -> None:
     output.say("The tables are as this Perennial needs them.")
 
 
-@click.command()
+@click.command(short_help="Say what is wrong, and what to do.")
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
