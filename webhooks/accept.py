@@ -41,7 +41,7 @@ _FRESH_SECONDS = 1.0
 class AcceptLimits:
     """The largest body, and how long a sender waits: the strictest platform gives five seconds in all."""
 
-    body_bytes: int = 1024 * 1024
+    body_bytes: int = 2 * 1024 * 1024
     body_seconds: float = 10.0
     answer_seconds: float = 4.0
     retry_after_seconds: int = 5
