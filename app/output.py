@@ -14,12 +14,14 @@ from typing import Any
 
 import click
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -31,6 +33,9 @@ from rewards.occasions import zone
 
 # Wide enough for whatever a row holds: a file or a pipe has no edge.
 _ENDLESS = 100_000
+# Cells up to this width stay on one line; between two columns lie so many blanks.
+_UNFOLDED = 22
+_BETWEEN = 2
 # Where no bar can be drawn, a line this often says that work goes on.
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -55,30 +60,63 @@ def notice(text: str) -> None:
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "", note: str = ""
 ) -> None:
-    """Prints a table; a column that begins with ">" is set to the right. Without rows only the title and the note."""
+    """Prints a table; a column that begins with ">" is set to the right. Without rows only the title and the note.
+
+    On a terminal that is too narrow, long texts are folded; where that is not enough, each row becomes a block.
+    """
     if title:
         say(title)
     if rows:
-        made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-        for column in columns:
-            is_right = column.startswith(">")
-            made.add_column(
-                column.removeprefix(">"), justify="right" if is_right else "left", overflow="fold"
-            )
-        for row in rows:
-            made.add_row(*(Text(printable(_cell(value))) for value in row))
-        _print(made)
+        names = [column.removeprefix(">") for column in columns]
+        cells = [[printable(_cell(value)) for value in row] for row in rows]
+        width = Console().width if sys.stdout.isatty() else _ENDLESS
+        if _narrowest(names, cells) > width:
+            _print_blocks(names, cells)
+        else:
+            _print_table(columns, cells)
     if note:
         say(note)
 
 
-def _print(made: Table) -> None:
+def _widths(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(cell_len(text) for text in column) for column in zip(names, *cells, strict=True)]
+
+
+def _narrowest(names: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    """The width below which numbers, codes and dates would be torn apart."""
+    return sum(min(width, _UNFOLDED) for width in _widths(names, cells)) + _BETWEEN * (len(names) - 1)
+
+
+def _print_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    made = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold"
+    )
+    names = [column.removeprefix(">") for column in columns]
+    for column, name, width in zip(columns, names, _widths(names, cells), strict=True):
+        made.add_column(
+            name,
+            justify="right" if column.startswith(">") else "left",
+            overflow="fold",
+            min_width=min(width, _UNFOLDED),
+        )
+    for row in cells:
+        made.add_row(*(Text(text) for text in row))
     if sys.stdout.isatty():
         Console(markup=False, highlight=False, emoji=False).print(made)
         return
     text = StringIO()
     Console(file=text, width=_ENDLESS, color_system=None, force_terminal=False).print(made)
     click.echo("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
+
+
+def _print_blocks(names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """One line per cell, an empty one between rows; cells that hold nothing are left out."""
+    width = max(len(name) for name in names)
+    blocks = [
+        "\n".join(f"{name:>{width}}  {text}" for name, text in zip(names, row, strict=True) if text)
+        for row in cells
+    ]
+    click.echo("\n\n".join(blocks))
 
 
 def printable(text: str, *, keeps_lines: bool = False) -> str:
@@ -144,6 +182,14 @@ def progress(unit: str = "", totals: Mapping[str, int] | None = None) -> Iterato
         yield _lines(unit, totals or {})
 
 
+class _Count(ProgressColumn):
+    """How many are done, and of how many where that is known."""
+
+    def render(self, task: Task) -> Text:
+        done = number(int(task.completed))
+        return Text(done if task.total is None else f"{done} of {number(int(task.total))}")
+
+
 @contextmanager
 def _bars(unit: str, totals: Mapping[str, int]) -> Iterator[Advance]:
     console = Console(stderr=True, markup=False, highlight=False, emoji=False)
@@ -151,7 +197,7 @@ def _bars(unit: str, totals: Mapping[str, int]) -> Iterator[Advance]:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        _Count(),
         TextColumn(unit),
         TimeElapsedColumn(),
     )

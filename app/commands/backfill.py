@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from app import output
-from app.commands.base import ask, json_option, store_argument, with_services, yes_option
+from app.commands.base import Group, ask, json_option, store_argument, with_services, yes_option
 from app.commands.earning import earns
 from rewards.earning import WayKind
 from storage import backfill as runs
@@ -36,7 +36,7 @@ LEFT_OUT = {
 }
 
 
-@click.group(short_help="Points for past actions: preview, confirm, undo.")
+@click.group(cls=Group, short_help="Points for past actions: preview, confirm, undo.")
 def backfill() -> None:
     """Reward past actions: preview what they would earn, confirm, and undo if it was wrong."""
 

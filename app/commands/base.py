@@ -69,7 +69,15 @@ def ask(question: str) -> None:
         raise click.ClickException("Nothing was done.")
 
 
-class DefaultGroup(click.Group):
+class Group(click.Group):
+    """A group whose help lists the commands in the order of the module: as they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in that order."""
+        return list(self.commands)
+
+
+class DefaultGroup(Group):
     """A group whose name alone is a command too: `members 1` is short for `members list 1`."""
 
     def __init__(self, *args: Any, default: str, **kwargs: Any) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import click
 
 from app import output
-from app.commands.base import DefaultGroup, json_option, store_argument, with_services
+from app.commands.base import DefaultGroup, Group, json_option, store_argument, with_services
 from rewards.earning import WayKind, WayToEarn
 from rewards.errors import InvalidInputError
 from rewards.money import minor_units
@@ -144,7 +144,7 @@ def earns(way: WayToEarn, currency: str) -> str:
     )
 
 
-@click.group(short_help="Award what happens from now on, or stop.")
+@click.group(cls=Group, short_help="Award what happens from now on, or stop.")
 def earning() -> None:
     """Say whether what happens from now on is awarded by itself; the past is for `perennial backfill`."""
 
@@ -179,7 +179,7 @@ async def earning_off(services: Services, store_id: int, as_json: bool) -> None:
     await _show_earning(services, store_id, as_json)
 
 
-@click.group(short_help="Switch a store's whole points program on or off.")
+@click.group(cls=Group, short_help="Switch a store's whole points program on or off.")
 def program() -> None:
     """Switch a store's whole points program on or off, for all stores in it."""
 

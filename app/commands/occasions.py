@@ -8,7 +8,7 @@ from datetime import date
 import click
 
 from app import output
-from app.commands.base import json_option, with_services
+from app.commands.base import Group, json_option, with_services
 from app.commands.members import DayType
 from rewards.errors import PlatformError
 from storage import grant_lists, stores
@@ -41,7 +41,7 @@ class _Result:
         return any(pushed.problem for pushed in self.stores)
 
 
-@click.group(short_help="Give the rewards of birthdays and anniversaries.")
+@click.group(cls=Group, short_help="Give the rewards of birthdays and anniversaries.")
 def occasions() -> None:
     """Birthdays and anniversaries: give what is due."""
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from app import output
-from app.commands.base import json_option, store_argument, with_services
+from app.commands.base import Group, json_option, store_argument, with_services
 from rewards.errors import InvalidInputError
 from rewards.money import minor_units
 from rewards.occasions import Trigger
@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 reward_argument = click.argument("reward_id", metavar="REWARD", type=int)
 
 
-@click.group(short_help="Set up birthday and anniversary rewards.")
+@click.group(cls=Group, short_help="Set up birthday and anniversary rewards.")
 def rewards() -> None:
     """Set up what members get on their days; `perennial occasions run` or a worker gives it."""
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import struct
+import subprocess
+import sys
+import termios
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from app import output
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_piped_table_is_plain_and_whole(capsys: pytest.CaptureFixture[str]) -> None:
@@ -18,6 +27,38 @@ def test_a_piped_table_is_plain_and_whole(capsys: pytest.CaptureFixture[str]) ->
     assert long in said
     assert "\x1b" not in said
     assert all(line == line.rstrip() for line in said.splitlines())
+
+
+_WIDE = """
+from app import output
+output.table(["Code", ">Points"], [("BDAY-JFV78ST2TCDS", 1234), ("BDAY-Q9DNNZGCY358", None)])
+"""
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 4), (20, 4)])
+def test_a_code_stays_on_one_line_however_narrow_the_terminal(columns: int, lines: int) -> None:
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    try:
+        subprocess.run(
+            [sys.executable, "-c", _WIDE],
+            stdin=theirs,
+            stdout=theirs,
+            cwd=ROOT,
+            env=env,
+            check=True,
+            timeout=30,
+        )
+        said = os.read(ours, 10_000).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "BDAY-JFV78ST2TCDS" in said
+    assert "BDAY-Q9DNNZGCY358" in said
+    assert "1,234" in said
+    assert len(said.strip().splitlines()) == lines
+    assert ("Code  BDAY" in said) is (columns == 20)
 
 
 def test_a_name_cannot_act_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
