@@ -37,6 +37,8 @@ APPS: dict[str, dict[str, Any]] = {
 MINIMUM_VERSION = 15
 MAX_TRIES = 10
 RETRIED = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+# A value too large for an index: psycopg counts it among the server's own troubles, but the next try fails as well.
+TOO_LARGE = (psycopg.errors.ProgramLimitExceeded,)
 # A stopped or hung process of ours must not keep its row locks for good.
 SESSION_SETTINGS: Mapping[str, str] = {"idle_in_transaction_session_timeout": "60s", "timezone": "UTC"}
 # Notices within about a minute that the other end of a network connection is gone.

@@ -27,7 +27,7 @@ from rewards.errors import (
 )
 from storage import audit, stores
 from storage import jobs as queries
-from storage.database import Connection
+from storage.database import TOO_LARGE, Connection
 from sync.engine import AgainError
 from sync.kinds import TERMS, Kind, Subject
 from sync.services import Services
@@ -81,10 +81,10 @@ async def attempt(
         await _note(services, kind, subject_id, str(error), pauses_store=True)
     except NotFoundError as error:
         logger.info("Job %s %s has nothing to do: %s", kind, subject_id, error)
-    except OUTAGES as error:
-        reason = f"the database was away ({type(error).__name__})"
-        raise AgainError(reason, seconds=pauses.outage_seconds, is_failure=False) from None
     except Exception as error:
+        if isinstance(error, OUTAGES) and not isinstance(error, TOO_LARGE):
+            reason = f"the database was away ({type(error).__name__})"
+            raise AgainError(reason, seconds=pauses.outage_seconds, is_failure=False) from None
         reason = describe(error)
         if not isinstance(error, RefusedError) and failures + 1 < pauses.most_failures:
             logger.warning("Job %s %s failed and will be tried again: %s", kind, subject_id, reason)

@@ -14,7 +14,7 @@ from connectors.base import RawDelivery, StoreOptions, WebhookReader
 from rewards.changes import Change, Ignored
 from rewards.errors import AppError, DatabaseError, MalformedDeliveryError
 from storage import deliveries, stores
-from storage.database import Connection
+from storage.database import TOO_LARGE, Connection
 from storage.deliveries import ClaimedDelivery
 from sync.apply import apply_changes
 from sync.services import Services, options
@@ -101,9 +101,9 @@ async def _settle(
     if read.changes:
         try:
             await apply_changes(connection, store, read.changes, now=now, capabilities=connector.capabilities)
-        except _NOT_THE_POSTS_FAULT:
-            raise
         except Exception as error:
+            if isinstance(error, _NOT_THE_POSTS_FAULT) and not isinstance(error, TOO_LARGE):
+                raise
             raise _ChunkFailedError([d for d in claimed if d.id in read.notes], error) from error
     await deliveries.mark_handled(connection, store_id, read.notes, now)
     for delivery_id, note in read.unreadable.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -119,6 +121,18 @@ async def test_one_post_that_cannot_be_applied_holds_nobody_up(
     assert bad["try_after"] > datetime.now(UTC)
     assert bad["note"]
     assert "someone" not in bad["note"]
+
+
+async def test_a_code_too_long_for_any_index_holds_nobody_up(
+    database: Database, services: Services, acceptor: Acceptor, shop: Shop
+) -> None:
+    long = json.loads(order(1))
+    long["coupon_lines"] = [{"id": 1, "code": secrets.token_hex(100_000)}]
+    await keep(acceptor, shop, json.dumps(long).encode())
+    await keep(acceptor, shop, order(2))
+    await drain(services, shop.id)
+    assert await external_ids(database, shop) == {"2"}
+    assert sorted(await states(database)) == ["handled", "waiting"]
 
 
 async def test_a_post_that_never_can_be_applied_is_broken_after_ten_tries(
