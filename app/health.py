@@ -10,35 +10,38 @@ from storage import doctor
 from storage.database import Database
 from storage.doctor import Finding
 from storage.jobs import count_workers
+from storage.migrate import applied_names
 
 
 async def examine(settings: Settings) -> list[Finding]:
     """All findings. Never raises AppError."""
     findings = await doctor.examine(settings.database, settings.key_text)
     if all(found.ok for found in findings if found.name in ("database server", "tables")):
-        findings.append(await _workers(settings))
+        findings += await _workers(settings)
     findings.append(_public_url(settings))
     return findings
 
 
-async def _workers(settings: Settings) -> Finding:
+async def _workers(settings: Settings) -> list[Finding]:
+    """Nothing where there are no tables yet, so that nobody can have worked."""
     name = "workers"
     try:
         database = await Database.open(settings.database)
         try:
             async with database.transaction() as connection:
+                if not await applied_names(connection):
+                    return []
                 alive, waiting = await count_workers(connection, settings.stalled_seconds)
         finally:
             await database.close()
     except DatabaseError as error:
-        return Finding(name, False, str(error))
+        return [Finding(name, False, str(error))]
     if alive:
-        return Finding(name, True, f"{alive} alive; {waiting} jobs wait")
+        return [Finding(name, True, f"{alive} alive; jobs that wait: {waiting}")]
     if waiting:
-        return Finding(
-            name, False, f"none is alive and {waiting} jobs wait; run `perennial serve` or `perennial worker`"
-        )
-    return Finding(name, True, "none is alive; `perennial serve` runs them")
+        said = f"none is alive; jobs that wait: {waiting}; run `perennial serve` or `perennial worker`"
+        return [Finding(name, False, said)]
+    return [Finding(name, True, "none is alive; `perennial serve` runs them")]
 
 
 def _public_url(settings: Settings) -> Finding:

@@ -73,6 +73,8 @@ async def check_schema(database: Database) -> None:
     async with database.transaction() as connection:
         applied = await applied_names(connection)
     _refuse_newer(applied)
+    if not applied:
+        raise DatabaseError("The database has no tables of Perennial yet: run `perennial migrate`.")
     if set(known_names()) - set(applied):
         raise DatabaseError("The database's tables are older than this Perennial: run `perennial migrate`.")
 

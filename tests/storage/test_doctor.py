@@ -11,6 +11,7 @@ from storage.embedded import EmbeddedServer
 from storage.migrate import migrate
 from storage.secrets import SecretBox, new_key
 from storage.tables import Program, Store
+from tests.conftest import DatabaseServer
 
 # ruff: noqa: ASYNC240 - folders and their modes are the subject here
 
@@ -52,11 +53,37 @@ async def test_a_healthy_embedded_installation_is_well_in_every_part(data_dir: P
     assert found["stored secrets"].detail == "all 1 open"
 
 
-async def test_tables_that_were_never_made_are_found(data_dir: Path) -> None:
+async def test_a_fresh_installation_is_well_since_its_first_start_makes_the_tables(data_dir: Path) -> None:
     found = await _examined(DatabaseSettings(None, data_dir, server_settings={"fsync": "off"}), None)
+    assert [finding for finding in found.values() if not finding.ok] == []
+    assert found["tables"].detail == "made at the first start"
+
+
+async def test_tables_that_were_never_made_are_found_on_a_server_by_url(
+    database_server: DatabaseServer, data_dir: Path
+) -> None:
+    name = await database_server.copy("template0")
+    found = await _examined(DatabaseSettings(database_server.url(name), data_dir), new_key())
+    await database_server.drop(name)
     assert not found["tables"].ok
-    assert "perennial migrate" in found["tables"].detail
+    assert "no tables of Perennial yet: run `perennial migrate`" in found["tables"].detail
     assert found["database server"].ok
+
+
+async def test_tables_of_a_later_perennial_are_found(data_dir: Path) -> None:
+    settings = DatabaseSettings(None, data_dir, server_settings={"fsync": "off"})
+    database = await Database.open(settings)
+    try:
+        await migrate(database)
+        async with database.transaction() as connection:
+            await connection.execute(
+                "UPDATE tortoise_migrations SET name = '9999_later' WHERE name LIKE '0001%'"
+            )
+        found = await _examined(settings, None)
+    finally:
+        await database.close()
+    assert not found["tables"].ok
+    assert "newer than this Perennial" in found["tables"].detail
 
 
 async def test_an_open_data_folder_is_found(data_dir: Path) -> None:
