@@ -62,6 +62,7 @@ def ask(question: str) -> None:
     try:
         is_yes = click.confirm(question, default=False, err=True)
     except click.Abort:
+        click.echo(err=True)  # the question has no end of line of its own
         raise click.ClickException(
             "Nothing was done: the question was not answered; --yes answers it."
         ) from None

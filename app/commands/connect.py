@@ -149,6 +149,8 @@ async def _connect(
         async with services.database.transaction() as connection:
             await programs.by_id(connection, program_id)
     made = await install(services, platform, answers, program_id=program_id)
+    if program_id is not None and made.store.program_id != program_id:
+        output.notice(f"The store was in program {made.store.program_id} before, and stays there.")
     if not as_json:
         _greet(made)
     counts: Mapping[str, int] = {}

@@ -9,7 +9,7 @@ import click
 from app import output
 from app.commands.base import json_option, store_argument, with_services
 from connectors.base import Noun
-from rewards.errors import InvalidInputError
+from rewards.errors import InvalidInputError, RetryLaterError
 from storage import stores as queries
 from storage.overview import StoreOverview, overview
 from storage.stores import StoreRow
@@ -99,7 +99,12 @@ async def sync(services: Services, store_id: int, full: bool, as_json: bool) -> 
     Goes on where an earlier reading was stopped. Moves no points by itself.
     """
     store = await active_store(services, store_id)
-    counts = await read_history(services, store, is_full=full)
+    try:
+        counts = await read_history(services, store, is_full=full)
+    except RetryLaterError as error:
+        raise click.ClickException(
+            f"{error} What was read is kept; `perennial sync {store_id}` goes on from there."
+        ) from None
     if as_json:
         output.document({"store": store_id, "read": counts})
         return

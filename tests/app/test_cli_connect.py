@@ -96,6 +96,19 @@ async def test_wrong_input_is_said_in_a_line(
     assert says in await cli.failed(*words, status=status, PERENNIAL_CONNECT_URL="https://shop.example")
 
 
+async def test_a_shop_that_does_not_answer_is_said_with_what_to_do(
+    cli: CommandLine, shop: WooCommerceSandbox
+) -> None:
+    await cli.said(*connect_words(shop), "--no-sync", "--setting", "patience_seconds=0")
+    shop.faults.server_errors = 1_000
+    try:
+        said = await cli.failed("sync", "1")
+    finally:
+        shop.faults.server_errors = 0
+    assert "`perennial sync 1` goes on from there" in said
+    assert (await cli.read("sync", "1"))["read"]["orders"] == 240
+
+
 async def test_a_program_that_does_not_exist_is_not_joined(
     cli: CommandLine, shop: WooCommerceSandbox
 ) -> None:
