@@ -73,6 +73,16 @@ async def set_status(connection: Connection, store_id: int, status: str, reason:
     )
 
 
+async def pause(connection: Connection, store: StoreRow, reason: str) -> bool:
+    """Pauses an active store that still has the credentials of this row; False when it is another case."""
+    cursor = await connection.execute(
+        """UPDATE stores SET status = 'paused', status_reason = %s
+           WHERE id = %s AND status = 'active' AND credentials IS NOT DISTINCT FROM %s::bytea""",
+        (reason, store.id, store.sealed_credentials),
+    )
+    return cursor.rowcount > 0
+
+
 async def end(connection: Connection, store_id: int, reason: str) -> None:
     """The app was uninstalled: credentials go, records stay until the platform asks for their erasure."""
     await connection.execute(

@@ -28,6 +28,7 @@ from rewards.errors import (
 from storage import audit, stores
 from storage import jobs as queries
 from storage.database import TOO_LARGE, Connection
+from storage.stores import StoreRow
 from sync.engine import AgainError
 from sync.kinds import TERMS, Kind, Subject
 from sync.services import Services
@@ -70,15 +71,17 @@ async def attempt(
     services: Services, pauses: Pauses, kind: Kind, do: Do, subject_id: int, failures: int
 ) -> None:
     """Runs the job once. Raises AgainError or FailedError with words that may stand in a log."""
+    store: StoreRow | None = None
     try:
-        if await _may_run(services, kind, subject_id):
+        store = await _store(services, kind, subject_id)
+        if store is None or store.status == "active" or not TERMS[kind].needs_active_store:
             await do(services, subject_id)
     except RetryLaterError as error:
         seconds = error.retry_after_seconds
         seconds = pauses.platform_seconds if seconds is None else seconds
         raise AgainError(str(error), seconds=seconds, is_failure=False) from None
     except AccessRevokedError as error:
-        await _note(services, kind, subject_id, str(error), pauses_store=True)
+        await _note(services, kind, subject_id, str(error), refused=store)
     except NotFoundError as error:
         logger.info("Job %s %s has nothing to do: %s", kind, subject_id, error)
     except Exception as error:
@@ -90,7 +93,7 @@ async def attempt(
             logger.warning("Job %s %s failed and will be tried again: %s", kind, subject_id, reason)
             raise AgainError(reason, seconds=pauses.after(failures), is_failure=True) from None
         logger.error("Job %s %s is given up: %s", kind, subject_id, reason)
-        await _note(services, kind, subject_id, reason, pauses_store=False)
+        await _note(services, kind, subject_id, reason)
         raise FailedError(reason) from None
 
 
@@ -107,29 +110,31 @@ def describe(error: Exception) -> str:
     return f"{kind} at {ours[-1].f_globals['__name__']}:{line}"
 
 
-async def _may_run(services: Services, kind: Kind, subject_id: int) -> bool:
-    if not TERMS[kind].needs_active_store:
-        return True
+async def _store(services: Services, kind: Kind, subject_id: int) -> StoreRow | None:
+    """The store that the job is about, as it is before the job runs."""
     async with services.database.transaction() as connection:
-        return (await stores.by_id(connection, subject_id)).status == "active"
+        store_id = await _store_of(connection, kind, subject_id)
+        return None if store_id is None else await stores.by_id(connection, store_id)
 
 
-async def _note(services: Services, kind: Kind, subject_id: int, reason: str, *, pauses_store: bool) -> None:
-    """Writes the reason into the store's history, and pauses the store if we no longer have access to it."""
+async def _note(
+    services: Services, kind: Kind, subject_id: int, reason: str, *, refused: StoreRow | None = None
+) -> None:
+    """Writes the reason into the store's history, and pauses a store whose credentials were refused."""
     try:
         async with services.database.transaction() as connection:
             store_id = await _store_of(connection, kind, subject_id)
             if store_id is None:
                 return
             store = await stores.by_id(connection, store_id)
-            if pauses_store and store.status != "active":
+            if refused is not None and not await stores.pause(connection, refused, reason):
+                if store.status == "active":
+                    raise AgainError("the store has new credentials", seconds=0, is_failure=False)
                 return
-            if pauses_store:
-                await stores.set_status(connection, store_id, "paused", reason)
             await audit.record(
                 connection,
                 store.program_id,
-                "store.paused" if pauses_store else "job.failed",
+                "job.failed" if refused is None else "store.paused",
                 at=services.clock(),
                 actor="worker",
                 store_id=store_id,

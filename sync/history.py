@@ -99,8 +99,12 @@ async def _note(services: Services, store: StoreRow, run_id: int | None, error: 
 
 
 async def pause(connection: Connection, store: StoreRow, reason: str, now: datetime) -> None:
-    """Stops work on a store whose access is gone, and says why to the merchant."""
-    await stores.set_status(connection, store.id, "paused", reason)
+    """Stops work on a store whose access is gone, and says why to the merchant.
+
+    Nothing happens when the store was uninstalled or got new credentials meanwhile: those refused are not its own.
+    """
+    if not await stores.pause(connection, store, reason):
+        return
     await audit.record(
         connection,
         store.program_id,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
 from rewards.errors import AccessRevokedError, NotFoundError, RefusedError, RetryLaterError
+from storage import stores
+from storage.database import Connection
 from sync.attempts import Pauses, describe
 from sync.jobs import Jobs, build
 from sync.services import Services
 from tests.jobs.support import FAST_PAUSES, jobs_of, rows, run_waiting, until, work
+
+Meanwhile = Callable[[Connection, Services, int], Awaitable[None]]
 
 
 async def run_until_quiet(jobs: Jobs, task: str) -> None:
@@ -59,6 +64,39 @@ async def test_retry_later_never_counts_as_a_failure(services: Services, store_i
         await run_until_quiet(jobs, "import_history")
     assert run.runs == len(later) + 2
     assert await jobs_of(services.database, "import_history") == []
+
+
+async def _uninstall(connection: Connection, services: Services, store_id: int) -> None:
+    await stores.end(connection, store_id, "Taken out.")
+
+
+async def _renew(connection: Connection, services: Services, store_id: int) -> None:
+    await stores.keep_secrets(connection, services.secret_box, store_id, credentials={"key": "new"})
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "status", "runs"), [(_uninstall, "uninstalled", 1), (_renew, "active", 2)]
+)
+async def test_credentials_that_are_no_longer_the_stores_do_not_pause_it(
+    services: Services, store_id: int, meanwhile: Meanwhile, status: str, runs: int
+) -> None:
+    seen = 0
+
+    async def read(services: Services, store_id: int) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 1:
+            async with services.database.transaction() as connection:
+                await meanwhile(connection, services, store_id)
+            raise AccessRevokedError("The key is refused.")
+
+    async with build(services, work(import_history=read), FAST_PAUSES).opened() as jobs:
+        async with services.database.transaction() as connection:
+            await jobs.defer_in(connection, "import_history", store_id)
+        await run_until_quiet(jobs, "import_history")
+    assert seen == runs
+    (store,) = await rows(services.database, "SELECT status FROM stores")
+    assert store["status"] == status
 
 
 async def test_a_retry_gives_way_to_the_twin_that_waits(services: Services, store_id: int) -> None:

@@ -13,9 +13,10 @@ from rewards.changes import CustomerSaved
 from rewards.errors import AccessRevokedError, RetryLaterError
 from rewards.occasions import birthday
 from sandbox.woocommerce import WooCommerceSandbox
+from storage import stores
 from storage.database import Database, DatabaseSettings
 from sync import occasions
-from sync.history import run_import
+from sync.history import pause, run_import
 from sync.push import PushReport, expire, push_store
 from sync.services import Services
 from tests.factories import customer
@@ -206,3 +207,13 @@ async def test_a_grant_keeps_the_terms_that_it_was_made_with(shop: Shop) -> None
     await push_store(shop.services, shop.store.id)
     amounts = {shop.sandbox.coupons.by_code[code].fields["amount"] for code in await held(shop)}
     assert amounts == {"10.00"}
+
+
+async def test_a_refused_key_does_not_pause_a_store_that_was_uninstalled_meanwhile(shop: Shop) -> None:
+    async with shop.database.transaction() as connection:
+        await stores.end(connection, shop.store.id, "Taken out.")
+        await pause(connection, shop.store, "The key is refused.", shop.clock())
+    assert await rows(shop.database, "SELECT status, status_reason FROM stores") == [
+        ("uninstalled", "Taken out.")
+    ]
+    assert await rows(shop.database, "SELECT 1 FROM audit_events WHERE action = 'store.paused'") == []
