@@ -12,7 +12,7 @@ from storage import stores
 from storage.database import Database
 from storage.secrets import SecretBox
 from tests.webhooks.posts import PLATFORM, Poster, Shop, Woken, inbox, install, order, signed, until
-from webhooks.accept import Acceptor, AcceptLimits
+from webhooks.accept import AcceptLimits, Acceptor
 
 LIMIT = AcceptLimits().body_bytes
 
