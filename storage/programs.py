@@ -59,8 +59,12 @@ async def set_on(connection: Connection, program_id: int, is_on: bool) -> None:
 
 
 async def earn_from(connection: Connection, store_id: int, moment: datetime | None) -> None:
-    """From when on webhooks award in the store; None stops them."""
-    await connection.execute("UPDATE stores SET earning_from = %s WHERE id = %s", (moment, store_id))
+    """From when on webhooks award in the store; None stops them.
+
+    Counts from the beginning of the second: platforms date to the second, and what happens in this one is not past.
+    """
+    whole = None if moment is None else moment.replace(microsecond=0)
+    await connection.execute("UPDATE stores SET earning_from = %s WHERE id = %s", (whole, store_id))
 
 
 async def ways(connection: Connection, program_id: int) -> dict[WayKind, StoredWay]:
