@@ -6,6 +6,7 @@ a day counts as done only when all of its grants are in.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -27,7 +28,10 @@ from storage.locks import LockHolder, lock_holder
 from storage.occasions import Occasion, Progress
 from storage.rewards import RewardRow
 from storage.stores import StoreRow
+from sync.attempts import OUTAGES, describe
 from sync.services import Services
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 1_000
 MAX_CATCH_UP_DAYS = 31
@@ -85,9 +89,10 @@ async def run(
 ) -> OccasionsReport:
     """Gives what is due in all active stores, or in one. `today` stands in for each store's local date.
 
-    Raises NotFoundError for an unknown store.
+    Raises NotFoundError for an unknown store. What is wrong with one store is raised after the others had their turn.
     """
     report = OccasionsReport()
+    failures: list[Exception] = []
     async with services.database.transaction() as connection:
         if store_id is None:
             found = await stores.every(connection, "active")
@@ -95,8 +100,17 @@ async def run(
             found = [await stores.by_id(connection, store_id)]
     async with lock_holder(services.database) as holder:
         for store in found:
-            if store.status == "active":
+            if store.status != "active":
+                continue
+            try:
                 await _run_store(services, holder, store, today, report)
+            except OUTAGES:
+                raise
+            except Exception as error:
+                logger.error("No occasions could be given in store %s: %s", store.id, describe(error))
+                failures.append(error)
+    if failures:
+        raise failures[0]
     return report
 
 

@@ -364,6 +364,19 @@ async def test_two_stores_with_the_same_ids_never_meet(services: Services) -> No
     ) == [(3, 3)]
 
 
+async def test_a_store_with_an_unknown_time_zone_takes_nothing_from_the_others(services: Services) -> None:
+    bad, good = await new_store(services.database), await new_store(services.database)
+    for store in (bad, good):
+        await reward_for(services, store)
+        await told(services, store, born("1", 6, 15))
+    await rows(
+        services.database, "UPDATE stores SET time_zone = 'Mars/Base' WHERE id = %s RETURNING id", bad.id
+    )
+    with pytest.raises(InvalidInputError, match="time zone"):
+        await occasions.run(services)
+    assert await rows(services.database, "SELECT store_id FROM grants") == [(good.id,)]
+
+
 async def test_an_unknown_store_is_said(services: Services) -> None:
     with pytest.raises(NotFoundError, match="perennial stores"):
         await occasions.run(services, store_id=4711)
