@@ -35,9 +35,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Faults:
     """What goes wrong next. Counts fall by one per affected request or webhook; the rest holds until changed."""
 
+    spare: int = 0  # so many requests go well before what stands below begins
     throttle: int = 0  # the platform's own "too many requests"
     server_errors: int = 0  # 503 with an HTML body
     cut: int = 0  # the connection is closed in the middle of the answer
+    cut_answers: int = 0  # the same, when what was asked for is done already
     malformed: int = 0  # 200 with a body that is no JSON
     refuse_credentials: bool = False  # every request is answered as with a revoked key
     forbid: bool = False  # every request is answered 403
@@ -251,8 +253,22 @@ class Sandbox(ABC):
         faults = self.faults
         if faults.delay_seconds:
             await asyncio.sleep(faults.delay_seconds)
+        if faults.spare > 0:
+            faults.spare -= 1
+        elif (failure := await self._failure(request, handler)) is not None:
+            return failure
+        limited = self.too_fast(request) if self.limiter_on else None
+        return limited or await handler(request)
+
+    async def _failure(self, request: web.Request, handler: Handler) -> web.StreamResponse | None:
+        """What goes wrong with this request, if anything does."""
+        faults = self.faults
         if faults.cut > 0:
             faults.cut -= 1
+            return await _cut(request)
+        if faults.cut_answers > 0:
+            faults.cut_answers -= 1
+            await handler(request)
             return await _cut(request)
         if faults.server_errors > 0:
             faults.server_errors -= 1
@@ -267,8 +283,7 @@ class Sandbox(ABC):
         if faults.throttle > 0:
             faults.throttle -= 1
             return self.throttled()
-        limited = self.too_fast(request) if self.limiter_on else None
-        return limited or await handler(request)
+        return None
 
     # -- control -----------------------------------------------------------------------------------------------------
 
