@@ -1,0 +1,126 @@
+"""A platform that fails in the middle of things: jobs try again, and what they end with is exact."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sandbox.server import Sandbox
+from sync.kinds import Kind
+from tests.flows.stage import PATIENCE_SECONDS, Shop, Stage
+from tests.flows.tills import RULE
+
+# A connector without patience leaves it to the jobs to try again.
+IMPATIENT = {"setting:patience_seconds": "0"}
+# After so many requests the customers are in and the rest is not.
+CUSTOMERS_AFTER = {"shopify": 5, "stripe": 32, "woocommerce": 12}
+FAULTS = ("cut_answers", "throttle", "server_errors", "cut", "malformed")
+
+
+async def assert_history_is_exact(shop: Shop) -> None:
+    """What we hold is what the shop's own books say, and came in one reading."""
+    theirs: dict[str, Any] = shop.sandbox.books(RULE, 0, 0)
+    (ours,) = await shop.stage.rows(
+        """SELECT (SELECT count(*) FROM orders WHERE store_id = s.id AND paid_at IS NOT NULL) AS paid,
+                  (SELECT count(*) FROM members WHERE home_store_id = s.id AND has_account) AS customers,
+                  (SELECT count(*) FROM import_runs WHERE store_id = s.id) AS runs,
+                  (SELECT count(*) FROM import_windows WHERE store_id = s.id AND done_at IS NULL) AS unread
+           FROM stores s WHERE id = %s""",
+        shop.store.id,
+    )
+    paid = sum(1 for sale in shop.sandbox.world.sales if sale.paid_at)
+    assert ours == {"paid": paid, "customers": theirs["customers"], "runs": 1, "unread": 0}
+    run = await shop.rewards_the_past()
+    assert run.preview["points"] == theirs["points_expected"] > 0
+    assert sum((await shop.books()).balances.values()) == theirs["points_expected"]
+
+
+async def test_faults_in_the_middle_of_history_leave_no_trace(stage: Stage, kind: type[Sandbox]) -> None:
+    shop = await stage.open(kind, customers=200, orders=600, answers=IMPATIENT, reads_history=False)
+    faults = shop.sandbox.faults
+    await stage.defer(Kind.IMPORT_HISTORY, shop.store.id)
+    for fault in FAULTS:
+        faults.spare = 1
+        setattr(faults, fault, 2)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                if not getattr(faults, fault):
+                    break
+                await asyncio.sleep(0)
+        assert not await is_read(shop), "the history was too short for all faults"
+    await stage.settle()
+    await assert_history_is_exact(shop)
+
+
+async def is_read(shop: Shop) -> bool:
+    """True once the history is in."""
+    (found,) = await shop.stage.rows("SELECT synced_at FROM stores WHERE id = %s", shop.store.id)
+    return found["synced_at"] is not None
+
+
+async def test_a_refused_key_pauses_the_store_and_new_credentials_go_on(
+    stage: Stage, kind: type[Sandbox]
+) -> None:
+    shop = await stage.open(kind, customers=200, orders=600, answers=IMPATIENT, reads_history=False)
+    shop.sandbox.faults.spare = CUSTOMERS_AFTER[kind.platform]
+    shop.sandbox.faults.refuse_credentials = True
+    await stage.defer(Kind.IMPORT_HISTORY, shop.store.id)
+    await stage.settle()
+    row = await shop.row()
+    assert row.status == "paused"
+    assert row.status_reason
+    assert not await is_read(shop)
+    (event,) = await stage.rows("SELECT detail FROM audit_events WHERE action = 'store.paused'")
+    assert event["detail"]["reason"] == row.status_reason
+    asked = shop.sandbox.requests
+    await stage.days_pass(1)
+    await stage.defer(Kind.IMPORT_HISTORY, shop.store.id)
+    await stage.settle()
+    assert shop.sandbox.requests == asked, "a paused store is left alone"
+    before = await stage.rows("SELECT id, cursor, done_at FROM import_windows WHERE done_at IS NOT NULL")
+    assert before, "it was refused before anything was read"
+    shop.sandbox.faults.refuse_credentials = False
+    again = await stage.install(shop.sandbox, reads_history=True)
+    assert again.store.id == shop.store.id
+    assert (await shop.row()).status == "active"
+    after = await stage.rows("SELECT id, cursor, done_at FROM import_windows ORDER BY id")
+    assert all(window in after for window in before)
+    await assert_history_is_exact(shop)
+
+
+async def test_webhooks_still_count_while_a_store_is_paused(stage: Stage, kind: type[Sandbox]) -> None:
+    shop = await stage.open(kind)
+    await shop.earns()
+    shop.sandbox.faults.refuse_credentials = True
+    await shop.reconciles()
+    assert (await shop.row()).status == "paused"
+    order = await shop.buys("ada@people.example", 5_000)
+    await stage.settle()
+    assert (await shop.books()).net[order] > 0
+
+
+async def test_a_push_that_fails_in_any_way_makes_one_code_for_each_grant(
+    stage: Stage, kind: type[Sandbox]
+) -> None:
+    shop = await stage.open(kind, customers=130, orders=20, birthday_share=1.0, answers=IMPATIENT)
+    await shop.rewards("birthday")
+    today = shop.sandbox.world.seed.today
+    born = [today.month, today.day, None]
+    for fault in FAULTS:
+        await shop.ask("sign_up", name="New", email=f"{fault}@people.example", birthday=born)
+        await stage.settle()
+        setattr(shop.sandbox.faults, fault, 2)
+        for _ in range(3):
+            await stage.tick()
+            stage.clock.passes(minutes=5)
+        assert getattr(shop.sandbox.faults, fault) == 0
+    await stage.tick()
+    codes = await shop.codes()
+    assert len(codes) == len(shop.sandbox.world.birthdays_due(today, 0)) > len(FAULTS)
+    assert {code["state"] for code in codes} == {"pushed"}
+    assert shop.sandbox.codes_in_store() == len(codes)
+    for code in codes[:2]:
+        await shop.buys(code["email"], 5_000, code["code"])
+        assert await shop.refused(code["email"], code["code"]) == "used_up"
+    await stage.settle()
+    assert [code["state"] for code in await shop.codes()].count("redeemed") == 2
