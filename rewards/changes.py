@@ -65,7 +65,12 @@ class CouponDeleted:
 
 @dataclass(frozen=True, slots=True)
 class Uninstalled:
-    """The merchant took the app out of the store; credentials are dead."""
+    """The merchant took the app out of the store; credentials are dead.
+
+    `happened_at` where the platform says it: news of it may come when the app has been put in again.
+    """
+
+    happened_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

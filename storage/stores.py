@@ -83,12 +83,17 @@ async def pause(connection: Connection, store: StoreRow, reason: str) -> bool:
     return cursor.rowcount > 0
 
 
-async def end(connection: Connection, store_id: int, reason: str) -> None:
-    """The app was uninstalled: credentials go, records stay until the platform asks for their erasure."""
+async def end(
+    connection: Connection, store_id: int, reason: str, *, happened_at: datetime | None = None
+) -> None:
+    """The app was uninstalled: credentials go, records stay until the platform asks for their erasure.
+
+    Nothing happens when the store was connected again after `happened_at`.
+    """
     await connection.execute(
         """UPDATE stores SET status = 'uninstalled', status_reason = %s, credentials = NULL, earning_from = NULL
-           WHERE id = %s""",
-        (reason, store_id),
+           WHERE id = %s AND (%s::timestamptz IS NULL OR installed_at <= %s)""",
+        (reason, store_id, happened_at, happened_at),
     )
 
 

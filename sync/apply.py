@@ -211,5 +211,6 @@ async def _settle_orders(
 async def _end(connection: Connection, store: StoreRow, told: Sorted, now: datetime) -> None:
     for request in told.privacy:
         await privacy.handle(connection, store, request, now)
-    if told.uninstalled:
-        await stores.end(connection, store.id, "The app was taken out of the store.")
+    if told.uninstalled is not None:
+        reason = "The app was taken out of the store."
+        await stores.end(connection, store.id, reason, happened_at=told.uninstalled.happened_at)

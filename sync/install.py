@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg.types.json import Jsonb
 
@@ -56,7 +57,7 @@ async def connect(
                 connection, services, platform, installation, facts, settings, program_id
             )
         else:
-            store_id = await _renew(connection, known, installation, facts, settings)
+            store_id = await _renew(connection, known, installation, facts, settings, services.clock())
         await stores.keep_secrets(
             connection,
             services.secret_box,
@@ -146,11 +147,12 @@ async def _renew(
     installation: Installation,
     facts: ShopFacts,
     settings: Mapping[str, str],
+    now: datetime,
 ) -> int:
     """New credentials for a known store: it is active again, with the settings that it had."""
     await connection.execute(
         """UPDATE stores SET status = 'active', status_reason = NULL, name = %s, time_zone = %s, currency = %s,
-               api_base = %s, settings = %s::jsonb || settings || %s::jsonb WHERE id = %s""",
+               api_base = %s, settings = %s::jsonb || settings || %s::jsonb, installed_at = %s WHERE id = %s""",
         (
             facts.name,
             facts.time_zone,
@@ -158,6 +160,7 @@ async def _renew(
             installation.api_base,
             Jsonb(dict(settings)),
             Jsonb(dict(installation.settings)),
+            now,
             known.id,
         ),
     )

@@ -42,7 +42,7 @@ class Sorted:
     coupons: list[Coupon] = field(default_factory=list)
     coupons_deleted: list[str] = field(default_factory=list)
     privacy: list[PrivacyRequested] = field(default_factory=list)
-    uninstalled: bool = False
+    uninstalled: Uninstalled | None = None
 
 
 def sort(changes: Iterable[Change]) -> Sorted:
@@ -74,7 +74,7 @@ def _sort_rare(found: Sorted, change: Change) -> None:
         case PrivacyRequested():
             found.privacy.append(change)
         case Uninstalled():
-            found.uninstalled = True
+            found.uninstalled = change
 
 
 def order_layers(orders: Sequence[Order]) -> list[dict[str, Order]]:

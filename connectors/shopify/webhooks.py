@@ -87,11 +87,6 @@ def _discount_deleted(body: bytes, options: StoreOptions) -> Sequence[Change]:
     return (CouponDeleted(mapping.external_id(_read(body, _Discount).admin_graphql_api_id)),)
 
 
-def _uninstalled(body: bytes, options: StoreOptions) -> Sequence[Change]:
-    _read(body, dict)
-    return (Uninstalled(),)
-
-
 def _privacy(kind: str) -> _Reader:
     def read(body: bytes, options: StoreOptions) -> Sequence[Change]:
         customer = _read(body, _PrivacyBody).customer
@@ -130,7 +125,6 @@ _READERS: dict[str, _Reader] = {
     "discounts/create": _ignored("The post names the discount only; the next sync of coupons reads it."),
     "discounts/update": _ignored("The post names the discount only; the next sync of coupons reads it."),
     "discounts/delete": _discount_deleted,
-    "app/uninstalled": _uninstalled,
     "app/scopes_update": _ignored("A missing permission shows itself at the next call that needs it."),
     "shop/update": _ignored("Time zone and currency are read again with the daily check."),
     "bulk_operations/finish": _ignored("Whoever started the export asks for its end."),
@@ -139,14 +133,23 @@ _READERS: dict[str, _Reader] = {
     "shop/redact": _shop_redact,
 }
 
+UNINSTALLED = "app/uninstalled"
+
 # The privacy topics are subscribed in the app's TOML only; they are not in WebhookSubscriptionTopic.
 COMPLIANCE_TOPICS = frozenset({"customers/data_request", "customers/redact", "shop/redact"})
+
+
+def _uninstalled(delivery: RawDelivery) -> Sequence[Change]:
+    """Only a header says when; Shopify tries for hours to deliver this, and the app may be back by then."""
+    _read(delivery.body, dict)
+    given = delivery.headers.get("x-shopify-triggered-at")
+    return (Uninstalled(mapping.utc(datetime.fromisoformat(given)) if given else None),)
 
 
 class ShopifyWebhooks:
     """The WebhookReader of Shopify."""
 
-    topics: frozenset[str] = frozenset(_READERS)
+    topics: frozenset[str] = frozenset(_READERS) | {UNINSTALLED}
 
     def is_ping(self, delivery: RawDelivery) -> bool:
         """Shopify sends no unsigned posts."""
@@ -182,10 +185,13 @@ class ShopifyWebhooks:
 
     def parse(self, delivery: RawDelivery, options: StoreOptions) -> Sequence[Change]:
         """The changes of one delivery."""
-        reader = _READERS.get(self.topic(delivery))
-        if reader is None:
-            return ()
+        topic = self.topic(delivery)
+        reader = _READERS.get(topic)
         try:
+            if topic == UNINSTALLED:
+                return _uninstalled(delivery)
+            if reader is None:
+                return ()
             return reader(delivery.body, options)
         except MalformedDeliveryError:
             raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
@@ -39,6 +39,7 @@ class _Event(msgspec.Struct, gc=False):
     type: str
     livemode: bool
     data: _Data
+    created: int = 0
 
 
 def _reader(shape: type[T], change: Callable[[T], Change]) -> Parse:
@@ -77,10 +78,10 @@ _PARSERS: dict[str, Parse] = {
     "coupon.created": _coupon,
     "coupon.updated": _coupon,
     "coupon.deleted": _reader(mapping.Deleted, lambda gone: CouponDeleted(gone.id)),
-    "account.application.deauthorized": lambda raw, _: Uninstalled(),
 }
 
-TOPICS = frozenset(_PARSERS)
+UNINSTALLED = "account.application.deauthorized"
+TOPICS = frozenset(_PARSERS) | {UNINSTALLED}
 # What tells that an object came to be or changed; read back from the list of events where webhooks may have been lost.
 TOPICS_BY_NOUN = {
     "customers": ("customer.created", "customer.updated", "customer.deleted"),
@@ -146,14 +147,15 @@ class StripeWebhooks:
             ) from None
 
     def _changes(self, event: _Event, options: StoreOptions) -> Sequence[Change]:
-        parse = _PARSERS.get(event.type)
-        if parse is None:
+        if event.type not in TOPICS:
             return ()
         mode = options.settings.get("mode", "live" if event.livemode else "test")
         if event.livemode != (mode == "live"):
             given = "live" if event.livemode else "test"
             return (Ignored(f"{given} event at the endpoint of a store in {mode} mode"),)
-        return (parse(event.data.object, options),)
+        if event.type == UNINSTALLED:
+            return (Uninstalled(datetime.fromtimestamp(event.created, UTC) if event.created else None),)
+        return (_PARSERS[event.type](event.data.object, options),)
 
 
 def changes_of_event(body: msgspec.Raw, options: StoreOptions) -> Sequence[Change]:

@@ -53,6 +53,20 @@ async def test_privacy_posts_are_taken_after_the_uninstall(
     await acceptor.close()
 
 
+async def test_an_uninstall_told_after_the_app_was_put_in_again_ends_nothing(
+    services: Services, database: Database, secret_box: SecretBox, woken: Woken
+) -> None:
+    services = replace(services, connectors={CONNECTOR.platform: CONNECTOR})
+    acceptor = Acceptor(services, woken)
+    shop = await _installed(database, secret_box)
+    post = _post(shop, "app-uninstalled")
+    await rows(database, "UPDATE stores SET installed_at = now() + interval '1 minute' RETURNING id")
+    await acceptor.accept(CONNECTOR.platform, "", raw(post.headers), post.body)
+    assert await drain(services, shop.id) == 1
+    assert [row["status"] for row in await rows(database, "SELECT status FROM stores")] == ["active"]
+    await acceptor.close()
+
+
 async def test_a_shop_that_never_installed_us_is_unknown(
     services: Services, database: Database, secret_box: SecretBox, woken: Woken
 ) -> None:

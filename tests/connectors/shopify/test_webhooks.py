@@ -111,7 +111,7 @@ def test_customers_are_saved_and_deleted() -> None:
 def test_what_is_gone_is_gone() -> None:
     assert change("orders-delete") == OrderDeleted(ORDER, deleted_at=None)
     assert change("discounts-delete") == CouponDeleted("1057856741")
-    assert change("app-uninstalled") == Uninstalled()
+    assert change("app-uninstalled") == Uninstalled(NOW)
 
 
 def test_privacy_requests_name_the_person_or_the_whole_shop() -> None:
