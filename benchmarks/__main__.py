@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from benchmarks import drain, lane
+from benchmarks import drain, history, lane
 from benchmarks.harness import Bench, opened, tell
 from benchmarks.results import Result
 
@@ -25,6 +25,7 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark(lane.NAMES, lane.run),
     Benchmark(drain.NAMES, drain.run),
+    *(Benchmark(names, run) for names, run in history.benchmarks()),
 )
 
 

@@ -79,6 +79,12 @@ class Program:
             raise RuntimeError(f"{self._process.args!r} ended with {self._process.returncode}")
         return Measured(self.said, usage.ru_utime + usage.ru_stime, peak_mib)
 
+    def terminate(self) -> None:
+        """Asks the process to end, so that it can tidy up, and waits for it."""
+        self._process.terminate()
+        self._process.wait(timeout=20)
+        self.kill()
+
     def kill(self) -> None:
         """Ends the process whatever it does; fine when it has ended."""
         if self._process.returncode is None:
