@@ -17,7 +17,7 @@ class Program(Model):
     id = fields.BigIntField(primary_key=True)
     name = fields.TextField()
     is_on = fields.BooleanField(default=True)  # off: webhooks award nothing; a confirmed run still does
-    currency = fields.CharField(max_length=3)
+    currency = fields.TextField()
     leap_rule = fields.CharField(max_length=6, default="feb_28")
     match_across_stores = fields.BooleanField(default=False)
     code_key = fields.BinaryField(null=True)  # sealed; promotion codes come from it, so it never changes
@@ -37,7 +37,7 @@ class Store(Model):
     token = fields.CharField(max_length=64, unique=True)  # names the store in its webhook address
     name = fields.TextField()
     time_zone = fields.TextField()
-    currency = fields.CharField(max_length=3)
+    currency = fields.TextField()
     api_base = fields.TextField(null=True)
     credentials = fields.BinaryField(null=True)  # sealed JSON; dropped on uninstall
     webhook_secrets = fields.BinaryField(null=True)  # sealed JSON list, newest first
@@ -116,7 +116,7 @@ class Order(Model):
     store_customer_id = fields.BigIntField(null=True)
     status = fields.CharField(max_length=16)
     status_given = fields.TextField()
-    currency = fields.CharField(max_length=3)
+    currency = fields.TextField()  # shops make up their own: points, coins
     subtotal_minor = fields.BigIntField()
     tax_minor = fields.BigIntField()
     shipping_minor = fields.BigIntField()
@@ -308,7 +308,7 @@ class Coupon(Model):
     kind = fields.CharField(max_length=16)
     basis_points = fields.IntField(null=True)
     amount_minor = fields.BigIntField(null=True)
-    currency = fields.CharField(max_length=3, null=True)
+    currency = fields.TextField(null=True)
     minimum_minor = fields.BigIntField(null=True)
     is_active = fields.BooleanField()
     starts_at = fields.DatetimeField(null=True)
@@ -436,6 +436,8 @@ EXTRA_SQL: tuple[str, ...] = (
        WHERE joined_md IS NOT NULL AND merged_into IS NULL""",
     """CREATE INDEX members_by_dates_changed ON members (home_store_id, dates_changed_at)
        WHERE dates_changed_at IS NOT NULL""",
+    # A small shop among many must not walk through everybody else's members.
+    "CREATE INDEX members_by_program ON members (program_id, id)",
     "CREATE INDEX members_merged ON members (merged_into) WHERE merged_into IS NOT NULL",
     "CREATE INDEX store_customers_by_member ON store_customers (member_id)",
     "CREATE INDEX orders_by_id ON orders (store_id, id)",

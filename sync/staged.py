@@ -114,9 +114,14 @@ def _is_older(one: datetime | None, other: datetime | None) -> bool:
     return one is not None and other is not None and one < other
 
 
+def clean(text: str | None) -> str | None:
+    """The text without the one character that the database cannot hold; JSON can, and shoppers may send it."""
+    return text if text is None or "\0" not in text else text.replace("\0", "")
+
+
 def normalised(email: str | None) -> str | None:
     """An e-mail as people are matched by it: without spaces around it, in lower case."""
-    return (email.strip().lower() or None) if email else None
+    return ((clean(email) or "").strip().lower() or None) if email else None
 
 
 def person_of(order: Order) -> str | None:
@@ -150,9 +155,9 @@ def _customer_row(customer: Customer, zone: ZoneInfo) -> tuple[object, ...]:
         customer.external_id,
         True,
         customer.has_account,
-        customer.email,
+        clean(customer.email),
         normalised(customer.email),
-        customer.name,
+        clean(customer.name),
         customer.locale,
         customer.accepts_marketing,
         customer.joined_at,
@@ -161,13 +166,15 @@ def _customer_row(customer: Customer, zone: ZoneInfo) -> tuple[object, ...]:
         None if birthday is None else birthday.md,
         None if birthday is None else birthday.year,
         customer.source_updated_at,
-        Jsonb(dict(customer.metadata)) if customer.metadata else _NO_METADATA,
+        Jsonb({clean(name): clean(value) for name, value in customer.metadata.items()})
+        if customer.metadata
+        else _NO_METADATA,
     )
 
 
 def _stub_row(person: str, email: str | None) -> tuple[object, ...]:
     nothing = (None,) * 8
-    return (person, False, False, email, normalised(email), *nothing, None, _NO_METADATA)
+    return (person, False, False, clean(email), normalised(email), *nothing, None, _NO_METADATA)
 
 
 def order_row(order: Order) -> tuple[object, ...]:
@@ -187,7 +194,7 @@ def order_row(order: Order) -> tuple[object, ...]:
         order.paid_at,
         order.cancelled_at,
         order.is_test,
-        list(order.codes) if order.codes else "{}",
+        [clean(code) for code in order.codes] if order.codes else "{}",
         order.source_updated_at,
     )
 
@@ -209,8 +216,8 @@ def coupon_row(coupon: Coupon) -> tuple[object, ...]:
     benefit = coupon.benefit
     return (
         coupon.external_id,
-        coupon.code,
-        coupon.title,
+        clean(coupon.code),
+        clean(coupon.title),
         benefit.kind,
         benefit.basis_points,
         benefit.amount_minor,

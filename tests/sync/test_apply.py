@@ -204,3 +204,30 @@ async def test_uninstalled_store_forgets_its_credentials_and_awards_no_more(data
     await apply(database, store, Uninstalled())
     assert (await apply(database, store, CustomerSaved(customer()), OrderSaved(order()))).entries == 0
     assert await rows(database, "SELECT status, credentials FROM stores") == [("uninstalled", None)]
+
+
+async def test_a_character_that_no_database_text_holds_stops_no_history(database: Database) -> None:
+    store = await new_store(database)
+    odd = "\0Ada\0"
+    await apply(
+        database,
+        store,
+        CustomerSaved(customer("1", name=odd, email=f"{odd}@people.example", metadata={odd: odd})),
+        OrderSaved(order("1", customer_external_id=None, email=f"{odd}@people.example", codes=(odd,))),
+        CouponSaved(Coupon("c1", odd, odd, Benefit(BenefitKind.OTHER), is_active=True)),
+    )
+    assert await rows(database, "SELECT name, email FROM members") == [("Ada", "ada@people.example")]
+    assert await rows(database, "SELECT metadata FROM store_customers WHERE has_account") == [
+        ({"Ada": "Ada"},)
+    ]
+    assert await rows(database, "SELECT o.codes, c.code, c.title FROM orders o, coupons c") == [
+        (["Ada"], "Ada", "Ada")
+    ]
+
+
+async def test_money_of_a_shops_own_making_stops_no_history(database: Database) -> None:
+    store = await new_store(database, earning_from=EARLY, place_order=(5, 100))
+    await apply(database, store, OrderSaved(order("1", currency="POINTS")), OrderSaved(order("2")))
+    found = await rows(database, "SELECT external_id, currency FROM orders ORDER BY external_id")
+    assert found == [("1", "POINTS"), ("2", "EUR")]
+    assert await rows(database, "SELECT key FROM ledger_entries") == [(f"order_paid:{store.id}:2",)]

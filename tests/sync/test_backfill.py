@@ -12,6 +12,8 @@ from rewards.changes import CustomerSaved, OrderSaved, RefundSaved
 from rewards.errors import AlreadyReversedError, InvalidInputError
 from rewards.ledger import points_taken_back
 from rewards.records import OrderStatus
+from storage import backfill as stored
+from storage import plans
 from storage.backfill import RunRow
 from storage.database import Database
 from storage.secrets import SecretBox
@@ -161,3 +163,28 @@ async def test_run_goes_on_where_it_was_stopped(services: Services) -> None:
     assert await rows(services.database, "SELECT count(*) AS n FROM ledger_entries") == [(2_000,)]
     done = await backfill.continue_run(services, previewed.id)
     assert (done.state, done.counts["points"], previewed.preview["points"]) == ("done", 41_010, 41_010)
+
+
+async def test_a_small_shops_preview_does_not_walk_through_everybody_elses_members(
+    services: Services,
+) -> None:
+    store = await new_store(services.database)
+    await apply(services.database, store, CustomerSaved(customer()))
+    async with services.database.transaction() as connection:
+        await connection.execute(
+            """INSERT INTO members (program_id, match_store_id, has_account, home_store_id, balance, created_at)
+               SELECT 1000000 + i, 0, true, 0, 0, now() FROM generate_series(1, 5000) AS i"""
+        )
+    previewed = await backfill.preview(services, store.id, actor="test")
+    assert previewed.preview["points"] == 100
+    async with services.database.transaction() as connection:
+        way = previewed.rule_version_ids[-1]
+        await plans.by_key(connection)
+        values = {"program": store.program_id, "store": store.id, "way": way}
+        await stored.preview_sign_ups(connection, values)
+        assert await stored.next_members(connection, store.program_id, store.id, 0, 10**9, 100)
+        cursor = await connection.execute(
+            """SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) AS looked_at FROM pg_stat_xact_user_tables
+               WHERE relname = 'members'"""
+        )
+        assert [row["looked_at"] < 100 for row in await cursor.fetchall()] == [True]
