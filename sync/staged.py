@@ -7,7 +7,7 @@ layers that are merged one after another.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
@@ -25,7 +25,7 @@ from rewards.changes import (
     RefundSaved,
     Uninstalled,
 )
-from rewards.records import Coupon, Customer, Order, Refund
+from rewards.records import BenefitKind, Coupon, Customer, Order, Refund
 
 _NO_METADATA = Jsonb({})
 
@@ -101,13 +101,22 @@ def latest_customers(customers: Sequence[Customer]) -> dict[str, Customer]:
 
 
 def latest_coupons(coupons: Sequence[Coupon]) -> dict[str, Coupon]:
-    """Each coupon once, as `latest_customers`."""
+    """Each coupon once, as `latest_customers`; one told without what it gives keeps what was told of that."""
     latest: dict[str, Coupon] = {}
     for coupon in coupons:
         known = latest.get(coupon.external_id)
-        if known is None or not _is_older(coupon.source_updated_at, known.source_updated_at):
+        if known is None:
             latest[coupon.external_id] = coupon
+        elif _is_older(coupon.source_updated_at, known.source_updated_at):
+            latest[coupon.external_id] = _with_terms(known, coupon)
+        else:
+            latest[coupon.external_id] = _with_terms(coupon, known)
     return latest
+
+
+def _with_terms(coupon: Coupon, other: Coupon) -> Coupon:
+    """The coupon; with the other's benefit where it does not say its own."""
+    return replace(coupon, benefit=other.benefit) if coupon.benefit.kind is BenefitKind.OTHER else coupon
 
 
 def _is_older(one: datetime | None, other: datetime | None) -> bool:
