@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 from connectors.base import Capability
 from rewards.changes import Change
-from rewards.records import Order
 from storage import coupons, grants, ledger, orders, people, privacy, staging, stores
 from storage.database import Connection
 from storage.ledger import Written
@@ -63,7 +62,7 @@ async def apply_changes(
         redeemed = await grants.settle_redemptions(
             connection,
             store.id,
-            await orders.ids_of(connection, store.id, touched.all),
+            await orders.ids_of(connection, store.id, touched),
             returns_on_cancel=Capability.CODE_RETURNS_ON_CANCEL in capabilities,
             now=now,
         )
@@ -76,14 +75,6 @@ async def apply_changes(
         points=written.points,
         redeemed=redeemed,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Touched:
-    """External ids of orders: all that were told of, and those that may lower an award."""
-
-    all: list[str]
-    lowered: list[str]
 
 
 async def _program(connection: Connection, store: StoreRow) -> dict[str, Any]:
@@ -122,8 +113,8 @@ async def _merge_people(
         await people.mark_deleted(connection, store.id, told.customers_deleted, now)
 
 
-async def _merge_orders(connection: Connection, store: StoreRow, told: Sorted) -> _Touched | None:
-    """Merges orders and refunds; None when there were none."""
+async def _merge_orders(connection: Connection, store: StoreRow, told: Sorted) -> list[str] | None:
+    """Merges orders and refunds; the external ids of all orders told of, or None."""
     refunds = told.refunds + [(o.external_id, refund) for o in told.orders for refund in o.refunds]
     for layer in staged.order_layers(told.orders) if told.orders else ():
         await staging.fill(connection, "incoming_orders", map(staged.order_row, layer.values()))
@@ -139,13 +130,8 @@ async def _merge_orders(connection: Connection, store: StoreRow, told: Sorted) -
         await orders.mark_deleted(connection, store.id, ids, [told.orders_deleted[i] for i in ids])
     if not (told.orders or refunds or told.orders_deleted):
         return None
-    lowered = {external_id for external_id, _ in refunds} | told.orders_deleted.keys()
-    lowered.update(order.external_id for order in told.orders if _may_lower(order))
-    return _Touched(sorted({o.external_id for o in told.orders} | lowered), sorted(lowered))
-
-
-def _may_lower(order: Order) -> bool:
-    return order.status in ("cancelled", "refunded")
+    touched = {order.external_id for order in told.orders} | {external_id for external_id, _ in refunds}
+    return sorted(touched | told.orders_deleted.keys())
 
 
 async def _merge_coupons(connection: Connection, store: StoreRow, told: Sorted, now: datetime) -> None:
@@ -184,7 +170,7 @@ async def _award_sign_ups(
 
 
 async def _settle_orders(
-    connection: Connection, store: StoreRow, touched: _Touched, program: dict[str, Any], now: datetime
+    connection: Connection, store: StoreRow, touched: list[str], program: dict[str, Any], now: datetime
 ) -> Written:
     """Awards what may be awarded now, then brings awards down (or up again) to what the orders' state leaves."""
     written = Written()
@@ -196,14 +182,11 @@ async def _settle_orders(
         way_id=program["place_order"],
         earning_from=program["earning_from"],
     )
-    awards = program["earning_from"] is not None
-    if awards and program["place_order"] is not None:
-        values["orders"] = await orders.ids_of(connection, store.id, touched.all)
+    values["orders"] = await orders.ids_of(connection, store.id, touched)
+    if program["earning_from"] is not None and program["place_order"] is not None:
         written += await ledger.award_orders(connection, values, is_run=False)
-    # Any order may be told of again after it was lowered (revived): once something earns, all are settled.
-    lowered = touched.all if awards else touched.lowered
-    if lowered:
-        values["orders"] = await orders.ids_of(connection, store.id, lowered)
+    # Whatever is told of an order, also when nothing earns now: a refund, its end, or that it lives again.
+    if await ledger.has_entries(connection, store.program_id):
         written += await ledger.take_back(connection, values)
     return written
 

@@ -188,3 +188,19 @@ async def test_a_small_shops_preview_does_not_walk_through_everybody_elses_membe
                WHERE relname = 'members'"""
         )
         assert [row["looked_at"] < 100 for row in await cursor.fetchall()] == [True]
+
+
+async def test_an_order_that_lives_again_gets_its_points_back_although_nothing_earns(
+    services: Services,
+) -> None:
+    store = await new_store(services.database)
+    later = [NOON + timedelta(hours=hours) for hours in range(3)]
+    await apply(services.database, store, OrderSaved(order()))
+    await run(services, store)
+    ended = order(status=OrderStatus.CANCELLED, cancelled_at=later[0], source_updated_at=later[0])
+    assert (await apply(services.database, store, OrderSaved(ended))).points == -200
+    alive = await apply(services.database, store, OrderSaved(order(source_updated_at=later[1])))
+    assert alive.points == 200
+    again = await run(services, store)
+    assert again.preview["points"] == again.counts.get("points", 0) == 0
+    assert await rows(services.database, "SELECT balance FROM members") == [(200,)]
