@@ -159,7 +159,6 @@ async def earning_on(services: Services, store_id: int, as_json: bool) -> None:
         store = await stores.by_id(connection, store_id)
         # On already: a later start would leave out what happened since and is not told yet.
         if store.earning_from is None:
-            # Platforms date to the second: what is bought in this very second must not seem to come before it.
             await programs.earn_from(connection, store_id, services.clock())
             await _note(connection, services, store, "earning.on", {})
     await _show_earning(services, store_id, as_json)
