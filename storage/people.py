@@ -219,12 +219,25 @@ async def merge_members(connection: Connection, program_id: int, one: int, other
     )
     await connection.execute(
         """UPDATE members s SET has_account = s.has_account OR g.has_account, name = coalesce(s.name, g.name),
-               joined_on = least(s.joined_on, g.joined_on), joined_md = CASE
-                   WHEN s.joined_on <= g.joined_on OR g.joined_on IS NULL THEN s.joined_md ELSE g.joined_md END,
-               birthday_md = coalesce(s.birthday_md, g.birthday_md),
-               birthday_year = CASE WHEN s.birthday_md IS NULL THEN g.birthday_year ELSE s.birthday_year END,
+               joined_on = CASE WHEN t.joined THEN g.joined_on ELSE s.joined_on END,
+               joined_md = CASE WHEN t.joined THEN g.joined_md ELSE s.joined_md END,
+               joined_set_by = CASE WHEN t.joined THEN g.joined_set_by ELSE s.joined_set_by END,
+               birthday_md = CASE WHEN t.born THEN g.birthday_md ELSE s.birthday_md END,
+               birthday_year = CASE WHEN t.born THEN g.birthday_year ELSE s.birthday_year END,
+               birthday_set_by = CASE WHEN t.born THEN g.birthday_set_by ELSE s.birthday_set_by END,
+               birthday_set_at = CASE WHEN t.born THEN g.birthday_set_at ELSE s.birthday_set_at END,
                dates_changed_at = %(now)s
-           FROM members g WHERE s.id = %(stays)s AND g.id = %(goes)s""",
+           FROM members g CROSS JOIN LATERAL (
+               -- What was set by hand counts before what the store says; else the earlier joining, the known birthday.
+               SELECT m.id, CASE WHEN (coalesce(m.joined_set_by, 'store') = 'store')
+                               = (coalesce(g.joined_set_by, 'store') = 'store')
+                           THEN coalesce(g.joined_on < m.joined_on, g.joined_on IS NOT NULL)
+                           ELSE coalesce(g.joined_set_by, 'store') <> 'store' END AS joined,
+                   g.birthday_md IS NOT NULL AND (m.birthday_md IS NULL OR (
+                       coalesce(g.birthday_set_by, 'store') <> 'store'
+                       AND coalesce(m.birthday_set_by, 'store') = 'store')) AS born
+               FROM members m WHERE m.id = %(stays)s) t
+           WHERE s.id = t.id AND g.id = %(goes)s""",
         {"stays": stays, "goes": goes, "now": now},
     )
     return int(stays)

@@ -1,0 +1,39 @@
+"""Who is one person, and whose word on their dates counts."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from rewards.changes import CustomerSaved
+from rewards.occasions import birthday
+from storage import members
+from storage.database import Database
+from tests.factories import NOON, customer, new_store
+from tests.sync.test_apply import apply, rows
+
+DATES = """SELECT birthday_md, birthday_year, birthday_set_by, joined_on, joined_set_by FROM members
+    WHERE merged_into IS NULL"""
+
+
+@pytest.mark.parametrize("by_hand", [1, 2])
+async def test_dates_set_by_hand_outlive_a_merge_and_the_stores_word(
+    database: Database, by_hand: int
+) -> None:
+    store = await new_store(database)
+    told = [
+        customer(str(number), birthday=birthday(number, number, 1990), email=f"{number}@people.example")
+        for number in (1, 2)
+    ]
+    await apply(database, store, *map(CustomerSaved, told))
+    async with database.transaction() as connection:
+        found = await members.of_store(connection, store.id)
+        chosen = found[by_hand - 1].id
+        day = birthday(12, 24)
+        await members.set_dates(connection, chosen, birthday=day, joined_on=date(2026, 1, 1), now=NOON)
+    later = NOON + timedelta(hours=1)
+    moved = customer("2", email="1@people.example", birthday=birthday(2, 2, 1990), source_updated_at=later)
+    for _ in range(2):  # the merge, and what the store says after it
+        await apply(database, store, CustomerSaved(moved))
+        assert await rows(database, DATES) == [(1224, None, "merchant", date(2026, 1, 1), "merchant")]
