@@ -59,12 +59,13 @@ WHERE ({", ".join(f"o.{name}" for name in _ORDER_COLUMNS)})
 """
 
 # A refund is made once; only how it stands changes, and only upwards: one that failed after all gives the sale back.
+# Told several times in a chunk it is merged as if it had been told in several.
 _REFUND_RANK = "array_position(ARRAY['pending', 'succeeded', 'failed']::text[], {}::text)"
 _MERGE_REFUNDS = f"""
 INSERT INTO refunds AS r (store_id, order_external_id, external_id, total_minor, subtotal_minor, status, refunded_at)
-SELECT %(store)s, order_external_id, external_id, total_minor, subtotal_minor, status, refunded_at
-FROM (SELECT DISTINCT ON (order_external_id, external_id) * FROM incoming_refunds i
-      ORDER BY order_external_id, external_id, {_REFUND_RANK.format("status")} DESC, total_minor DESC) AS latest
+SELECT %(store)s, order_external_id, external_id, max(total_minor), max(subtotal_minor),
+    (array_agg(status ORDER BY {_REFUND_RANK.format("status")} DESC))[1], min(refunded_at)
+FROM incoming_refunds GROUP BY order_external_id, external_id ORDER BY order_external_id, external_id
 ON CONFLICT (store_id, order_external_id, external_id) DO UPDATE SET
     status = CASE WHEN {_REFUND_RANK.format("excluded.status")} > {_REFUND_RANK.format("r.status")}
         THEN excluded.status ELSE r.status END,

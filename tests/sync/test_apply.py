@@ -231,3 +231,18 @@ async def test_money_of_a_shops_own_making_stops_no_history(database: Database) 
     found = await rows(database, "SELECT external_id, currency FROM orders ORDER BY external_id")
     assert found == [("1", "POINTS"), ("2", "EUR")]
     assert await rows(database, "SELECT key FROM ledger_entries") == [(f"order_paid:{store.id}:2",)]
+
+
+async def test_a_refund_told_in_one_chunk_is_worth_what_it_is_in_several(database: Database) -> None:
+    first = replace(refund("r1", 6_050, RefundStatus.PENDING), subtotal_minor=6_050)
+    parts = [RefundSaved("1", first), RefundSaved("1", refund("r1", 6_050))]
+    found = []
+    for chunks in ([parts], [parts[:1], parts[1:]], [parts[1:], parts[:1]]):
+        store = await new_store(database, earning_from=EARLY, place_order=(5, 100))
+        await apply(database, store, OrderSaved(order()))
+        for chunk in chunks:
+            await apply(database, store, *chunk)
+        found.append(
+            await rows(database, f"SELECT sum(balance) FROM members WHERE home_store_id = {store.id}")
+        )
+    assert found[0] == found[1] == found[2]
