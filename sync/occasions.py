@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 
 from connectors.base import Capability
 from rewards.codes import grant_key, promotion_code
+from rewards.errors import InvalidInputError
 from rewards.occasions import (
     LeapRule,
     due_on,
@@ -38,6 +39,8 @@ MAX_CATCH_UP_DAYS = 31
 # A change is written down with the time at which its transaction began, and clocks differ a little: looking back further
 # than the last run finds those that were not to be seen then.
 OVERLAP = timedelta(minutes=15)
+# How far from now a day may be that somebody asks for; codes of other centuries fail in stores in their own ways.
+MAX_YEARS_AWAY = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class _Task:
     code_key: bytes
     takes_guests: bool
     today: date
+    is_asked_for: bool  # somebody named the day; it is not the store's own today
     now: datetime
 
 
@@ -89,8 +93,11 @@ async def run(
 ) -> OccasionsReport:
     """Gives what is due in all active stores, or in one. `today` stands in for each store's local date.
 
-    Raises NotFoundError for an unknown store. What is wrong with one store is raised after the others had their turn.
+    Raises NotFoundError for an unknown store and InvalidInputError for a day far away. What is wrong with one store is
+    raised after the others had their turn.
     """
+    if today is not None and abs(today.year - services.clock().year) > MAX_YEARS_AWAY:
+        raise InvalidInputError(f"The date is too far away: give one within {MAX_YEARS_AWAY} years.")
     report = OccasionsReport()
     failures: list[Exception] = []
     async with services.database.transaction() as connection:
@@ -139,6 +146,7 @@ async def _run_store(
                 code_key=key,
                 takes_guests=Capability.CODES_FOR_GUESTS in capabilities,
                 today=today or local_today(now, store.time_zone),
+                is_asked_for=today is not None,
                 now=now,
             )
             report.runs.append(await _run_reward(services, task))
@@ -174,17 +182,28 @@ async def _run_reward(services: Services, task: _Task) -> RewardRun:
 def _days(task: _Task, progress: Progress | None) -> tuple[list[date], int]:
     """The days whose occasions are due for all members, and how many were missed for too long."""
     lead_days = task.reward.terms.lead_days
-    if progress is None:
-        return occasion_days(task.today, None, lead_days, MAX_CATCH_UP_DAYS), 0
-    done_through = progress.done_through
-    if task.reward.changed_at >= progress.ran_at - OVERLAP:
-        # Its lead may have been another one: all that the lead reaches now is looked at again, from today on.
-        done_through = min(done_through, task.today - timedelta(days=1)) - timedelta(days=lead_days)
-    everything = occasion_days(task.today, done_through, lead_days, (task.today - done_through).days)
+    done_through = None if progress is None else _done_through(task, progress)
     in_time = occasion_days(task.today, done_through, lead_days, MAX_CATCH_UP_DAYS)
     zone, terms = task.store.time_zone, task.reward.terms
     usable = [day for day in in_time if valid_until(day, terms.validity_days, zone) > task.now]
+    if done_through is None:
+        return usable, 0
+    everything = occasion_days(task.today, done_through, lead_days, (task.today - done_through).days)
     return usable, len(everything) - len(usable)
+
+
+def _done_through(task: _Task, progress: Progress) -> date:
+    """The last day that needs no look any more. Looking again costs time only: a grant is unique."""
+    done, eve = progress.done_through, task.today - timedelta(days=1)
+    if task.reward.changed_at >= progress.ran_at - OVERLAP:
+        # Its lead may have been another one: all that the lead reaches now is looked at again, from today on.
+        return min(done, eve) - timedelta(days=task.reward.terms.lead_days)
+    if task.is_asked_for:
+        return min(done, eve)
+    if done > task.today:
+        # Somebody asked for a day ahead; the days up to it are given when they come all the same.
+        return min(eve, local_today(progress.ran_at, task.store.time_zone) - timedelta(days=1))
+    return done
 
 
 async def _give_day(services: Services, task: _Task, day: date) -> int:

@@ -180,6 +180,59 @@ async def test_days_whose_code_would_be_over_are_let_go(services: Services, cloc
     assert await customers_with_grants(services) == ["2"]
 
 
+async def test_asking_for_a_day_ahead_takes_no_birthday_from_the_days_before_it(
+    services: Services, clock: Clock
+) -> None:
+    store = await new_store(services.database)
+    await reward_for(services, store)
+    await told(services, store, born("1", 6, 16), born("2", 6, 18), born("3", 12, 24))
+    await run_for_an_hour(services, clock)
+    assert (await occasions.run(services, today=date(2026, 12, 24))).grants == 1
+    given = []
+    for _ in range(5):
+        clock.now += timedelta(days=1)
+        given += [clock.now.date()] * (await occasions.run(services)).grants
+    assert given == [date(2026, 6, 16), date(2026, 6, 18)]
+    assert await customers_with_grants(services) == ["3", "1", "2"]
+
+
+async def test_a_pause_after_a_day_that_was_asked_for_is_caught_up_with(
+    services: Services, clock: Clock
+) -> None:
+    store = await new_store(services.database)
+    await reward_for(services, store)
+    await told(services, store, born("1", 6, 16), born("2", 6, 18), born("3", 12, 24))
+    await run_for_an_hour(services, clock)
+    await occasions.run(services, today=date(2026, 12, 24))
+    clock.now += timedelta(days=5)
+    assert (await occasions.run(services)).grants == 2
+
+
+async def test_a_day_that_was_done_can_be_asked_for_again(services: Services, clock: Clock) -> None:
+    store = await new_store(services.database)
+    await reward_for(services, store)
+    await run_for_an_hour(services, clock)
+    clock.now += timedelta(days=10)
+    await occasions.run(services)
+    await told(services, store, born("1", 6, 18))
+    assert (await occasions.run(services)).grants == 0
+    for expected in (1, 0):
+        assert (await occasions.run(services, today=date(2026, 6, 18))).grants == expected
+
+
+async def test_a_day_whose_codes_would_be_over_gives_none(services: Services) -> None:
+    store = await new_store(services.database)
+    await reward_for(services, store, validity_days=14)
+    await told(services, store, born("1", 5, 15))
+    assert (await occasions.run(services, today=date(2026, 5, 15))).grants == 0
+
+
+@pytest.mark.parametrize("day", [date.min, date(1999, 1, 1), date.max])
+async def test_a_day_far_away_is_refused(services: Services, day: date) -> None:
+    with pytest.raises(InvalidInputError, match="within 10 years"):
+        await occasions.run(services, today=day)
+
+
 async def test_the_lead_gives_ahead_and_the_occasion_keeps_its_own_year(
     services: Services, clock: Clock
 ) -> None:
