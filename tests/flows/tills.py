@@ -20,7 +20,8 @@ def points_of(sandbox: Sandbox, order: str, rule: EarningRule = RULE) -> int:
     """What an order is worth in points now, by the shop's own figures."""
     if isinstance(sandbox, StripeSandbox):
         charge = sandbox.account.charges_by_order[order]
-        return rule.order(charge.amount) * (charge.amount - charge.refunded_minor) // charge.amount
+        repaid = sum(refund.amount for refund in charge.refunds if refund.status == "succeeded")
+        return rule.order(charge.amount) * (charge.amount - repaid) // charge.amount
     if isinstance(sandbox, ShopifySandbox):
         return sandbox.world.sale_points(sandbox.world.sales[sale_index(order)], rule)
     assert isinstance(sandbox, WooCommerceSandbox)
