@@ -8,6 +8,10 @@ from enum import StrEnum
 
 from rewards.errors import CurrencyMismatchError, InvalidInputError
 
+# Far above what anybody means, and so low that no product with an order's amount leaves the database's integers.
+MAX_POINTS = 1_000_000
+MAX_PER_MINOR = 10**12
+
 
 class WayKind(StrEnum):
     """What a way to earn pays for; these two, and no others, can be awarded for the past."""
@@ -34,8 +38,12 @@ class WayToEarn:
         object.__setattr__(self, "kind", WayKind(self.kind))
         if self.points < 0:
             raise InvalidInputError("A way to earn gives points, it does not take them; give 0 or more.")
+        if self.points > MAX_POINTS:
+            raise InvalidInputError(f"A way to earn gives at most {MAX_POINTS:,} points.")
         if self.per_minor is not None and self.per_minor <= 0:
             raise InvalidInputError("Points per amount need an amount above zero.")
+        if self.per_minor is not None and self.per_minor > MAX_PER_MINOR:
+            raise InvalidInputError("Points per amount need a smaller amount: nobody would ever earn one.")
         if self.per_minor is not None and self.kind is WayKind.SIGN_UP:
             raise InvalidInputError("Signing up has no amount; give fixed points for it.")
 

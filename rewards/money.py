@@ -12,6 +12,8 @@ from rewards.errors import InvalidInputError
 
 _NO_DECIMALS = frozenset("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split())
 _THREE_DECIMALS = frozenset("BHD IQD JOD KWD LYD OMR TND".split())
+# What a database's 64 bits hold in any case.
+_MOST_DIGITS = 18
 
 
 @lru_cache(maxsize=256)
@@ -26,21 +28,21 @@ def exponent(currency: str) -> int:
 def minor_units(text: str, currency: str) -> int:
     """The amount "17.91" in minor units (1791 for EUR), rounded half away from zero.
 
-    Raises InvalidInputError when the text is no plain decimal number.
+    Raises InvalidInputError when the text is no plain decimal number, or one beyond all money.
     """
     digits = exponent(currency)
     # The common case, a plain amount with just the currency's decimals, without Decimal: a history holds millions.
     head, _, tail = text.partition(".")
     body = head + tail
-    if len(tail) == digits and body.isdigit() and body.isascii():
+    if len(tail) == digits and len(body) <= _MOST_DIGITS and body.isdigit() and body.isascii():
         return int(body)
     try:
         amount = Decimal(text)
-        if not amount.is_finite():
+        if not amount.is_finite() or amount.adjusted() + digits >= _MOST_DIGITS:
             raise InvalidOperation
+        return int(amount.scaleb(digits).quantize(Decimal(1), rounding=ROUND_HALF_UP))
     except InvalidOperation:
         raise InvalidInputError("An amount is not a decimal number; write it like 12.50.") from None
-    return int(amount.scaleb(digits).quantize(Decimal(1), rounding=ROUND_HALF_UP))
 
 
 def decimal_text(amount_minor: int, currency: str) -> str:

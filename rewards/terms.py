@@ -11,6 +11,7 @@ from rewards.records import Benefit, BenefitKind
 MAX_NAME = 100
 MAX_LEAD_DAYS = 90
 MAX_VALIDITY_DAYS = 365
+MAX_MINOR = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +54,5 @@ def _check_benefit(benefit: Benefit) -> None:
         raise InvalidInputError("An amount needs its currency.")
     if benefit.minimum_minor is not None and benefit.minimum_minor < 0:
         raise InvalidInputError("The smallest order that the reward is good for is 0 or more.")
+    if max(benefit.amount_minor or 0, benefit.minimum_minor or 0) > MAX_MINOR:
+        raise InvalidInputError("No store knows so high an amount; give a smaller one.")

@@ -73,6 +73,8 @@ def test_the_plain_words_name_the_ways_and_nothing_else_does() -> None:
         (WayKind.PLACE_ORDER, 5, 0),
         (WayKind.PLACE_ORDER, 5, -100),
         (WayKind.SIGN_UP, 5, 100),
+        (WayKind.SIGN_UP, 1_000_001, None),
+        (WayKind.PLACE_ORDER, 5, 10**12 + 1),
     ],
 )
 def test_a_rule_that_cannot_be_meant_is_refused(kind: WayKind, points: int, per_minor: int | None) -> None:

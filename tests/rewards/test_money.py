@@ -45,7 +45,7 @@ def test_the_fast_way_reads_as_the_exact_one(amount: Decimal) -> None:
     [
         ("17.91", "EUR", 1_791), ("17.9", "EUR", 1_790), ("17", "EUR", 1_700), ("-0.50", "EUR", -50), ("0.005", "EUR", 1),
         ("-0.005", "EUR", -1), ("500", "JPY", 500), ("500.00", "JPY", 500), ("1.234", "KWD", 1_234), ("1.5", "kwd", 1_500),
-        (".50", "EUR", 50),
+        (".50", "EUR", 50), ("9999999999999999.99", "EUR", 10**18 - 1), ("1e3", "EUR", 100_000), ("1e-99", "EUR", 0),
     ],
 )  # fmt: skip
 def test_amounts_as_platforms_write_them(text: str, currency: str, expected: int) -> None:
@@ -53,7 +53,23 @@ def test_amounts_as_platforms_write_them(text: str, currency: str, expected: int
 
 
 @pytest.mark.parametrize(
-    "text", ["", "free", "1,50", "NaN", "Infinity", "1.2.3", "--5.00", "€5.00", "²5.00", "5.0²"]
+    "text",
+    [
+        "",
+        "free",
+        "1,50",
+        "NaN",
+        "Infinity",
+        "1.2.3",
+        "--5.00",
+        "€5.00",
+        "²5.00",
+        "5.0²",
+        "9e99",
+        "1" * 20,
+        f"{10**17}.00",
+        f"{10**16}.001",
+    ],
 )
 def test_what_is_no_amount_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(

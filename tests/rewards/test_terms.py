@@ -33,6 +33,8 @@ def test_plain_terms_are_fine(benefit: Benefit) -> None:
         (Benefit(BenefitKind.AMOUNT, amount_minor=0, currency="EUR"), "more than 0"),
         (Benefit(BenefitKind.AMOUNT, amount_minor=500), "currency"),
         (Benefit(BenefitKind.FREE_SHIPPING, minimum_minor=-1), "0 or more"),
+        (Benefit(BenefitKind.AMOUNT, amount_minor=10**13, currency="EUR"), "smaller"),
+        (Benefit(BenefitKind.FREE_SHIPPING, minimum_minor=10**13), "smaller"),
     ],
 )
 def test_a_benefit_that_gives_nothing_is_refused(benefit: Benefit, words: str) -> None:
