@@ -148,12 +148,13 @@ async def merge_people(
     `scope` is the store within which e-mails are matched, or 0 for the whole program.
     """
     values = {"program": program_id, "store": store_id, "scope": scope, "now": now}
-    await _add_new(connection, values)
+    # Who is known first: an address that one of them gave up may be a new customer's.
     await connection.execute(_UPDATE_KNOWN, values)
-    await connection.execute(_UPDATE_MEMBERS, values)
     cursor = await connection.execute(_OTHER_EMAIL, values)
     for row in await cursor.fetchall():
         await _settle_email(connection, row, values)
+    await _add_new(connection, values)
+    await connection.execute(_UPDATE_MEMBERS, values)
 
 
 async def add_stubs(
@@ -184,7 +185,7 @@ async def _settle_email(connection: Connection, row: dict[str, Any], values: dic
         {**values, "email": row["email"]},
     )
     owner = await cursor.fetchone()
-    if owner is not None:
+    if owner is not None and not await _gave_up(connection, owner["id"], row["email"]):
         await merge_members(connection, values["program"], row["member_id"], owner["id"], values["now"])
         return
     # A member known by one customer follows that customer's e-mail; one with several keeps the first.
@@ -195,6 +196,22 @@ async def _settle_email(connection: Connection, row: dict[str, Any], values: dic
                WHERE coalesce(of.merged_into, of.id) = m.id))""",
         {"email": row["email"], "member": row["member_id"]},
     )
+
+
+async def _gave_up(connection: Connection, owner_id: int, email: str) -> bool:
+    """Takes an e-mail from a member none of whose customers has it any more; False when somebody has.
+
+    A chunk may tell of who takes an address before it tells of who gave it up.
+    """
+    cursor = await connection.execute(
+        """UPDATE members o SET email = NULL
+           WHERE o.id = %(owner)s AND o.merged_into IS NULL AND NOT EXISTS (
+               SELECT FROM (SELECT o.id UNION ALL SELECT id FROM members WHERE merged_into = o.id) g
+               CROSS JOIN LATERAL (SELECT email FROM store_customers WHERE member_id = g.id OFFSET 0) sc
+               WHERE sc.email = %(email)s)""",
+        {"owner": owner_id, "email": email},
+    )
+    return cursor.rowcount > 0
 
 
 async def merge_members(connection: Connection, program_id: int, one: int, other: int, now: datetime) -> int:

@@ -37,3 +37,28 @@ async def test_dates_set_by_hand_outlive_a_merge_and_the_stores_word(
     for _ in range(2):  # the merge, and what the store says after it
         await apply(database, store, CustomerSaved(moved))
         assert await rows(database, DATES) == [(1224, None, "merchant", date(2026, 1, 1), "merchant")]
+
+
+@pytest.mark.parametrize("in_one_chunk", [True, False])
+@pytest.mark.parametrize("taker", ["1", "2", "3"])  # the third is new
+async def test_an_address_that_is_handed_on_makes_nobody_one_person(
+    database: Database, in_one_chunk: bool, taker: str
+) -> None:
+    store = await new_store(database)
+    giver = "1" if taker == "2" else "2"
+    told = [CustomerSaved(customer(number, email=f"{number}@people.example")) for number in ("1", "2")]
+    await apply(database, store, *told)
+    later = {"source_updated_at": NOON}
+    moved = [
+        CustomerSaved(customer(giver, email="new@people.example", **later)),
+        CustomerSaved(customer(taker, email=f"{giver}@people.example", **later)),
+    ]
+    for chunk in [moved] if in_one_chunk else [moved[:1], moved[1:]]:
+        await apply(database, store, *chunk)
+    found = await rows(
+        database,
+        f"""SELECT sc.external_id, m.email, m.merged_into
+            FROM store_customers sc JOIN members m ON m.id = sc.member_id
+            WHERE sc.external_id IN ('{giver}', '{taker}') ORDER BY sc.external_id = '{taker}'""",
+    )
+    assert found == [(giver, "new@people.example", None), (taker, f"{giver}@people.example", None)]
