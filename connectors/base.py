@@ -70,7 +70,10 @@ class RawDelivery:
 
 @dataclass(frozen=True, slots=True)
 class StoreClaim:
-    """Which store a post says it comes from: our token in the path, or the platform's id. Only a look-up key."""
+    """Which store a post says it comes from: our token in the path, or the platform's id. Only a look-up key.
+
+    With both, the token decides, and a post that names another store of ours is refused.
+    """
 
     token: str | None = None
     external_id: str | None = None

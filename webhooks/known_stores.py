@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from connectors.base import Secret, StoreClaim
 from rewards.errors import DatabaseError
 from storage import stores
-from storage.database import Database
+from storage.database import Connection, Database
 from storage.secrets import SecretBox
 from storage.stores import StoreRow
 
@@ -87,12 +87,7 @@ class KnownStores:
         platform, token, external_id = key
         read_at = asyncio.get_running_loop().time()
         async with self._database.transaction() as connection:
-            if token is not None:
-                row = await stores.by_token(connection, platform, token)
-            elif external_id is not None:
-                row = await stores.by_external_id(connection, platform, external_id)
-            else:
-                row = None
+            row = await _row(connection, platform, token, external_id)
         store = None
         if row is not None:
             store = KnownStore(row.id, self._secrets(row))
@@ -118,3 +113,15 @@ class KnownStores:
         self._reading.pop(key, None)
         if not task.cancelled():
             task.exception()  # whoever waited has seen it; when nobody waits any more, nobody needs it
+
+
+async def _row(
+    connection: Connection, platform: str, token: str | None, external_id: str | None
+) -> StoreRow | None:
+    """The store with the token; without a token the one that is named. None for a post that went astray."""
+    named = None if external_id is None else await stores.by_external_id(connection, platform, external_id)
+    if token is None:
+        return named
+    row = await stores.by_token(connection, platform, token)
+    # A name that no store of ours has may be the store's own new one.
+    return None if row is not None and named is not None and named.id != row.id else row

@@ -156,10 +156,11 @@ class ShopifyWebhooks:
         return False
 
     def claimed_store(self, delivery: RawDelivery) -> StoreClaim:
-        """Our token in the path where there is one (API subscriptions), else the shop that the header names."""
-        if delivery.path_token:
-            return StoreClaim(token=delivery.path_token)
+        """Our token in the path where there is one (API subscriptions), and the shop that the header names."""
         shop = shop_domain(delivery.headers.get("x-shopify-shop-domain", ""))
+        if delivery.path_token:
+            # All shops of one app share its secret, so the token alone does not tell them apart.
+            return StoreClaim(token=delivery.path_token, external_id=shop)
         if shop is None:
             raise MalformedDeliveryError("The post does not name a Shopify shop.")
         return StoreClaim(external_id=shop)

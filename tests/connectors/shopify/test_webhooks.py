@@ -43,7 +43,8 @@ def change(name: str) -> Change:
 
 
 def test_our_token_in_the_path_is_the_claim_where_there_is_one() -> None:
-    assert READER.claimed_store(delivery("orders-paid", "our-token")) == StoreClaim(token="our-token")
+    claim = READER.claimed_store(delivery("orders-paid", "our-token"))
+    assert claim == StoreClaim(token="our-token", external_id="small-shop.myshopify.com")
 
 
 def test_the_shop_in_the_header_is_the_claim_otherwise() -> None:
