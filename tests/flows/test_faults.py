@@ -88,6 +88,24 @@ async def test_a_refused_key_pauses_the_store_and_new_credentials_go_on(
     await assert_history_is_exact(shop)
 
 
+async def test_codes_that_a_refused_key_held_up_go_out_after_new_credentials(
+    stage: Stage, kind: type[Sandbox]
+) -> None:
+    shop = await stage.open(kind, customers=130, orders=20, birthday_share=1.0, answers=IMPATIENT)
+    await shop.rewards("birthday")
+    shop.sandbox.faults.refuse_credentials = True
+    await stage.tick()
+    assert (await shop.row()).status == "paused"
+    assert {code["state"] for code in await shop.codes()} == {"decided"}
+    shop.sandbox.faults.refuse_credentials = False
+    await stage.install(shop.sandbox, reads_history=False)
+    stage.clock.passes(minutes=5)
+    await stage.tick()
+    codes = await shop.codes()
+    assert {code["state"] for code in codes} == {"pushed"}
+    assert shop.sandbox.codes_in_store() == len(codes) > 0
+
+
 async def test_webhooks_still_count_while_a_store_is_paused(stage: Stage, kind: type[Sandbox]) -> None:
     shop = await stage.open(kind)
     await shop.earns()
