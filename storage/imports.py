@@ -90,18 +90,20 @@ async def advance(
     now: datetime,
 ) -> None:
     """Moves windows on, in the transaction that stores their rows: (window id, cursor or None when done, records)."""
-    for window_id, cursor, records in steps:
-        await connection.execute(
-            """UPDATE import_windows SET cursor = coalesce(%s, cursor), records = records + %s, done_at = %s
-               WHERE store_id = %s AND id = %s AND done_at IS NULL""",
-            (
-                None if cursor is None else Jsonb(dict(cursor)),
-                records,
-                now if cursor is None else None,
-                store_id,
-                window_id,
-            ),
-        )
+    await connection.execute(
+        """UPDATE import_windows w
+           SET cursor = coalesce(s.cursor, w.cursor), records = w.records + s.records, done_at = s.done_at
+           FROM unnest(%(windows)s::bigint[], %(cursors)s::jsonb[], %(records)s::bigint[], %(done)s::timestamptz[])
+               AS s (id, cursor, records, done_at)
+           WHERE w.store_id = %(store)s AND w.id = s.id AND w.done_at IS NULL""",
+        {
+            "store": store_id,
+            "windows": [window_id for window_id, _, _ in steps],
+            "cursors": [None if cursor is None else Jsonb(dict(cursor)) for _, cursor, _ in steps],
+            "records": [records for _, _, records in steps],
+            "done": [now if cursor is None else None for _, cursor, _ in steps],
+        },
+    )
 
 
 async def finish(connection: Connection, store_id: int, run_id: int, now: datetime) -> dict[str, Any]:

@@ -196,15 +196,6 @@ async def take_back(connection: Connection, values: Mapping[str, object]) -> Wri
     return await _append(connection, _TAKE_BACKS, values)
 
 
-async def has_entries(connection: Connection, program_id: int) -> bool:
-    """False as long as a program has awarded nothing, so that there is nothing to take back."""
-    cursor = await connection.execute(
-        "SELECT EXISTS (SELECT FROM ledger_entries WHERE program_id = %s) AS any", (program_id,)
-    )
-    found = await cursor.fetchone()
-    return bool(found and found["any"])
-
-
 async def undo(connection: Connection, values: Mapping[str, object]) -> Written:
     """Appends a reversing entry for each of the entries `values["entries"]` that has none."""
     return await _append(connection, _UNDO, values)

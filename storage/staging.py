@@ -6,7 +6,11 @@ rows, and a row costs the client a few microseconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
 
 from storage import plans
 from storage.database import Connection
@@ -45,6 +49,75 @@ async def empty(connection: Connection, *tables: str) -> None:
 
 async def fill(connection: Connection, table: str, rows: Iterable[Sequence[object]]) -> None:
     """Copies rows into a staging table, columns in the table's order."""
-    async with connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
-        for row in rows:
-            await copy.write_row(row)
+    text = _text_of(table, rows)
+    if text:
+        async with connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
+            await copy.write(text)
+
+
+# -- rows as the text that COPY reads --------------------------------------------------------------------------------
+#
+# psycopg writes such text too, value by value, which took more time than everything else that an imported order cost
+# the client; whole columns at a time take a fifth of that. (postgresql.org/docs/current/sql-copy.html, "Text Format")
+
+_NULL = r"\N"
+_SPECIAL = re.compile(r"[\\\t\n\r\0]")
+# What shops send may hold NUL, which PostgreSQL's text cannot.
+_ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\0": None})
+_FLAGS: Mapping[object, str] = {True: "t", False: "f", None: _NULL}
+
+
+def _text_of(table: str, rows: Iterable[Sequence[object]]) -> str:
+    columns = list(zip(*rows, strict=True))
+    if not columns:
+        return ""
+    written = [write(values) for write, values in zip(_writers(table), columns, strict=True)]
+    return "\n".join(map("\t".join, zip(*written, strict=True))) + "\n"
+
+
+@cache
+def _writers(table: str) -> list[Callable[[Sequence[Any]], list[str]]]:
+    """How each column of the table is written, by its type."""
+    return [_WRITERS[column.split()[1]] for column in _TABLES[table].split(",")]
+
+
+def _escaped(values: Sequence[Any]) -> list[str]:
+    """Texts; most have nothing to escape, and one look at all of them tells."""
+    if _SPECIAL.search("".join([value for value in values if value])):
+        return [_NULL if value is None else value.translate(_ESCAPED) for value in values]
+    return [_NULL if value is None else value for value in values]
+
+
+def _plain(values: Sequence[Any]) -> list[str]:
+    """Numbers, dates and moments."""
+    return [_NULL if value is None else str(value) for value in values]
+
+
+def _flags(values: Sequence[Any]) -> list[str]:
+    return [_FLAGS[value] for value in values]
+
+
+def _arrays(values: Sequence[Any]) -> list[str]:
+    return _escaped([_array(value) if value else "{}" for value in values])
+
+
+def _array(texts: Iterable[str]) -> str:
+    quoted = [text.replace("\\", "\\\\").replace('"', '\\"') for text in texts]
+    return '{"' + '","'.join(quoted) + '"}'
+
+
+def _documents(values: Sequence[Any]) -> list[str]:
+    return _escaped([json.dumps(value) if value else "{}" for value in values])
+
+
+_WRITERS: Mapping[str, Callable[[Sequence[Any]], list[str]]] = {
+    "text": _escaped,
+    "smallint": _plain,
+    "integer": _plain,
+    "bigint": _plain,
+    "date": _plain,
+    "timestamptz": _plain,
+    "boolean": _flags,
+    "text[]": _arrays,
+    "jsonb": _documents,
+}

@@ -58,14 +58,15 @@ async def apply_changes(
         written += await _award_sign_ups(connection, store, told, program, now)
     if touched is not None:
         written += await _settle_orders(connection, store, touched, program, now)
-        # Also without a code in sight: an order that redeemed one may have lost it, or be cancelled without naming it.
-        redeemed = await grants.settle_redemptions(
-            connection,
-            store.id,
-            await orders.ids_of(connection, store.id, touched),
-            returns_on_cancel=Capability.CODE_RETURNS_ON_CANCEL in capabilities,
-            now=now,
-        )
+        if program["has_codes"]:
+            # Also without a code in sight: an order that redeemed one may have lost it, or be cancelled without naming it.
+            redeemed = await grants.settle_redemptions(
+                connection,
+                store.id,
+                await orders.ids_of(connection, store.id, touched),
+                returns_on_cancel=Capability.CODE_RETURNS_ON_CANCEL in capabilities,
+                now=now,
+            )
     await _end(connection, store, told, now)
     return Applied(
         customers=len(told.customers),
@@ -82,6 +83,8 @@ async def _program(connection: Connection, store: StoreRow) -> dict[str, Any]:
     cursor = await connection.execute(
         """SELECT p.match_across_stores, p.is_on,
                CASE WHEN p.is_on AND s.status <> 'uninstalled' THEN s.earning_from END AS earning_from,
+               EXISTS (SELECT FROM promotion_codes c WHERE c.store_id = s.id) AS has_codes,
+               EXISTS (SELECT FROM ledger_entries e WHERE e.program_id = p.id) AS has_entries,
                (SELECT w.id FROM ways_to_earn w WHERE w.program_id = p.id AND w.kind = 'sign_up'
                    AND w.is_enabled AND w.superseded_at IS NULL) AS sign_up,
                (SELECT w.id FROM ways_to_earn w WHERE w.program_id = p.id AND w.kind = 'place_order'
@@ -182,13 +185,14 @@ async def _settle_orders(
         way_id=program["place_order"],
         earning_from=program["earning_from"],
     )
-    values["orders"] = await orders.ids_of(connection, store.id, touched)
-    if program["earning_from"] is not None and program["place_order"] is not None:
-        written += await ledger.award_orders(connection, values, is_run=False)
+    earns = program["earning_from"] is not None and program["place_order"] is not None
     # Whatever is told of an order, also when nothing earns now: a refund, its end, or that it lives again.
-    if await ledger.has_entries(connection, store.program_id):
-        written += await ledger.take_back(connection, values)
-    return written
+    if not earns and not program["has_entries"]:
+        return written
+    values["orders"] = await orders.ids_of(connection, store.id, touched)
+    if earns:
+        written += await ledger.award_orders(connection, values, is_run=False)
+    return written + await ledger.take_back(connection, values)
 
 
 async def _end(connection: Connection, store: StoreRow, told: Sorted, now: datetime) -> None:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from psycopg.types.json import Jsonb
-
 from rewards.changes import (
     Change,
     CouponDeleted,
@@ -27,7 +25,7 @@ from rewards.changes import (
 )
 from rewards.records import BenefitKind, Coupon, Customer, Order, Refund
 
-_NO_METADATA = Jsonb({})
+_NOTHING = (None,) * 9
 
 
 @dataclass(slots=True)
@@ -175,15 +173,14 @@ def _customer_row(customer: Customer, zone: ZoneInfo) -> tuple[object, ...]:
         None if birthday is None else birthday.md,
         None if birthday is None else birthday.year,
         customer.source_updated_at,
-        Jsonb({clean(name): clean(value) for name, value in customer.metadata.items()})
+        {clean(name): clean(value) for name, value in customer.metadata.items()}
         if customer.metadata
-        else _NO_METADATA,
+        else None,
     )
 
 
 def _stub_row(person: str, email: str | None) -> tuple[object, ...]:
-    nothing = (None,) * 8
-    return (person, False, False, clean(email), normalised(email), *nothing, None, _NO_METADATA)
+    return (person, False, False, clean(email), normalised(email), *_NOTHING, None)
 
 
 def order_row(order: Order) -> tuple[object, ...]:
@@ -203,7 +200,7 @@ def order_row(order: Order) -> tuple[object, ...]:
         order.paid_at,
         order.cancelled_at,
         order.is_test,
-        [clean(code) for code in order.codes] if order.codes else "{}",
+        order.codes,
         order.source_updated_at,
     )
 
@@ -237,8 +234,8 @@ def coupon_row(coupon: Coupon) -> tuple[object, ...]:
         coupon.ends_at,
         coupon.usage_limit,
         coupon.used_count,
-        list(coupon.customer_external_ids) or "{}",
-        list(coupon.emails) or "{}",
+        coupon.customer_external_ids,
+        coupon.emails,
         coupon.parent_external_id,
         coupon.source_updated_at,
     )

@@ -22,7 +22,17 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """Runs the work to its end. SIGTERM stops it as Ctrl-C does: what is committed stays, and connections close."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    return asyncio.run(work)
+    with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        return runner.run(work)
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The loop that is made for many connections, where there is one: a history takes thousands of requests."""
+    try:
+        import uvloop
+    except ImportError:  # not made for this system
+        return None
+    return uvloop.new_event_loop
 
 
 def with_services(work: Callable[Concatenate[Services, P], Awaitable[None]]) -> Callable[P, None]:
