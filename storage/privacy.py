@@ -23,11 +23,28 @@ async def handle(connection: Connection, store: StoreRow, request: PrivacyReques
     cursor = await connection.execute(_CUSTOMERS, values)
     ids = [row["id"] for row in await cursor.fetchall()]
     if request.kind == "erase" and (request.customer_external_id or request.email):
+        await _forget_addresses(connection, store.id, values["email"], ids)
         await _erase(connection, ids)
     await connection.execute(
         """INSERT INTO audit_events (program_id, store_id, actor, action, subject, detail, at)
            VALUES (%s, %s, 'platform', %s, %s, jsonb_build_object('customers', %s::bigint[]), %s)""",
         (store.program_id, store.id, f"privacy.{request.kind}", request.customer_external_id, ids, now),
+    )
+
+
+async def _forget_addresses(
+    connection: Connection, store_id: int, email: object, customer_ids: list[int]
+) -> None:
+    """Takes the person's e-mails out of the store's coupons as we last saw them."""
+    await connection.execute(
+        """WITH given AS (
+               SELECT %(email)s::text AS email UNION SELECT email FROM store_customers WHERE id = ANY(%(ids)s))
+           UPDATE coupons c SET emails = ARRAY(
+               SELECT e FROM unnest(c.emails) WITH ORDINALITY AS u(e, place)
+               WHERE lower(e) NOT IN (SELECT email FROM given WHERE email IS NOT NULL) ORDER BY place)
+           WHERE c.store_id = %(store)s AND EXISTS (
+               SELECT FROM unnest(c.emails) AS e WHERE lower(e) IN (SELECT email FROM given))""",
+        {"email": email, "ids": customer_ids, "store": store_id},
     )
 
 
