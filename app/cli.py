@@ -54,10 +54,12 @@ class Perennial(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; whatever Perennial raises on purpose becomes a line on stderr and exit status 1."""
-        from rewards.errors import AppError
+        from rewards.errors import AppError, RetryLaterError
 
         try:
             return super().invoke(ctx)
+        except RetryLaterError as error:
+            raise click.ClickException(f"{' '.join(str(error).split())} Try it again later.") from None
         except AppError as error:
             raise click.ClickException(" ".join(str(error).split())) from None
         except KeyboardInterrupt:

@@ -15,6 +15,7 @@ from app.commands.stores import read_history
 from connectors.base import InstallOption
 from rewards.errors import PlatformError
 from storage import programs
+from storage.overview import StoreOverview, overview
 from sync.install import SETTING, Connected
 from sync.install import connect as install
 from sync.services import Services
@@ -164,8 +165,10 @@ async def _connect(
             ) from None
     if as_json:
         output.document(_document(made, None if no_sync else counts))
-    else:
-        _next_steps(made, counts, no_sync)
+        return
+    async with services.database.transaction() as connection:
+        (now,) = await overview(connection, made.store.id)
+    _next_steps(made, now, no_sync)
 
 
 def _document(made: Connected, counts: Mapping[str, int] | None) -> dict[str, object]:
@@ -199,13 +202,18 @@ def _greet(made: Connected) -> None:
         output.notice(made.webhook_note)
 
 
-def _next_steps(made: Connected, counts: Mapping[str, int], no_sync: bool) -> None:
+def _next_steps(made: Connected, now: StoreOverview, no_sync: bool) -> None:
     number = made.store.id
     if no_sync:
-        output.say(f"Nothing was read yet. Next: perennial sync {number}")
+        output.say(f"Nothing was read. Next: perennial sync {number}")
         return
-    found = ", ".join(output.count(counts.get(noun, 0), noun.removesuffix("s")) for noun in counts)
-    output.say(f"Read {found or 'nothing: the store is empty'}. No points have moved.")
+    counts = (
+        output.count(now.customers, "customer"),
+        output.count(now.guests, "guest"),
+        output.count(now.orders, "order"),
+        output.count(now.coupons, "coupon"),
+    )
+    output.say(f"Perennial knows its {', '.join(counts)} now. No points have moved.")
     if made.is_new:
         output.say(
             f"\nNext: perennial backfill preview {number}   what points for past actions would come to"

@@ -108,8 +108,13 @@ async def sync(services: Services, store_id: int, full: bool, as_json: bool) -> 
     if as_json:
         output.document({"store": store_id, "read": counts})
         return
-    found = ", ".join(output.count(counts[noun], noun.removesuffix("s")) for noun in counts)
-    output.say(f"Read from {store.name}: {found or 'nothing new'}.")
+    output.say(f"Read from {store.name}: {_records(counts) or 'nothing new'}.")
+
+
+def _records(counts: Mapping[str, int]) -> str:
+    """What was read, in words. Several records may tell of one order: a charge, a session and a refund."""
+    read = {noun.removesuffix("s"): number for noun, number in counts.items() if number}
+    return ", ".join(output.count(number, f"{noun} record") for noun, number in read.items())
 
 
 async def active_store(services: Services, store_id: int) -> StoreRow:
@@ -152,8 +157,7 @@ async def reconcile(services: Services, store_id: int, as_json: bool) -> None:
     if as_json:
         output.document(_report(store_id, report))
         return
-    read = ", ".join(output.count(n, noun.removesuffix("s")) for noun, n in report.read.items() if n)
-    output.say(f"Read again from {store.name}: {read or 'nothing had changed'}.")
+    output.say(f"Read again from {store.name}: {_records(report.read) or 'nothing had changed'}.")
     if report.expired:
         output.say(f"{output.count(report.expired, 'code')} ran out unused.")
     show_differences(store_id, report.codes.checked, _differences(report))

@@ -59,6 +59,6 @@ def _credentials(answers: Mapping[str, str]) -> dict[str, Secret]:
         raise InvalidInputError("--client-secret is needed: it signs the shop's webhooks.")
     client_id, token = answers.get("client-id", "").strip(), answers.get("token", "").strip()
     if bool(client_id) == bool(token):
-        raise InvalidInputError("Give either --client-id or --token, not both.")
+        raise InvalidInputError("Give one of --client-id and --token.")
     named = {"client_id": client_id} if client_id else {"token": token}
     return {name: Secret(text) for name, text in named.items()} | {"client_secret": Secret(secret)}

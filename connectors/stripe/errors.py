@@ -35,12 +35,12 @@ def from_answer(status: int, body: bytes | str | None, headers: Mapping[str, str
     """The error for an answer that is not a success (or a success that could not be read)."""
     if status == 429 or status == 409:
         return RetryLaterError(
-            "Stripe asks us to slow down; this is tried again by itself.",
+            "Stripe asks us to slow down.",
             retry_after_seconds=_retry_after(headers),
         )
     if status >= 500 or status < 400:
         return RetryLaterError(
-            "Stripe could not answer properly just now; this is tried again by itself.",
+            "Stripe could not answer properly just now.",
             retry_after_seconds=_retry_after(headers) if "retry-after" in _lower(headers) else None,
         )
     return _refusal(status, _read(body), _lower(headers).get("request-id", ""))
@@ -48,12 +48,12 @@ def from_answer(status: int, body: bytes | str | None, headers: Mapping[str, str
 
 def unreachable() -> RetryLaterError:
     """No answer, or one that broke off."""
-    return RetryLaterError("Stripe could not be reached; this is tried again by itself.")
+    return RetryLaterError("Stripe could not be reached.")
 
 
 def unreadable() -> RetryLaterError:
     """A success whose body is not what it should be: a proxy in between, or half an answer."""
-    return RetryLaterError("Stripe's answer could not be read; this is tried again by itself.")
+    return RetryLaterError("Stripe's answer could not be read.")
 
 
 def _refusal(status: int, error: _Error, request_id: str) -> PlatformError:

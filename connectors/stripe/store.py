@@ -80,7 +80,7 @@ class StripeStore:
             WebhookEndpoint,
         )
         if made.secret is None:
-            raise RetryLaterError("Stripe made a webhook endpoint without telling its secret; trying again.")
+            raise RetryLaterError("Stripe made a webhook endpoint without telling its secret.")
         # The new one first: between the two, events would go nowhere.
         await self._remove([found.id for found in await self._endpoints_at(address) if found.id != made.id])
         return Subscription([made.id], Secret(made.secret))

@@ -138,9 +138,7 @@ class Client:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 turn.bad()
                 # The library's own words may hold the address with its key.
-                raise RetryLaterError(
-                    f"The shop could not be reached ({type(error).__name__}); it will be tried again."
-                ) from None
+                raise RetryLaterError(f"The shop could not be reached ({type(error).__name__}).") from None
             if response.status in (429, 503):
                 turn.bad()
         # Lets the request that waited for this place go out before we spend time on the answer.
@@ -152,7 +150,7 @@ class Client:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             # PHP warnings and maintenance pages come with status 200 too.
             raise RetryLaterError(
-                "The shop's answer cannot be read; it will be tried again. If this stays, look for PHP warnings in it."
+                "The shop's answer cannot be read. If this stays, look for PHP warnings in it."
             ) from None
         return Answer(value, _number(response.headers.get("X-WP-Total", "")))
 
@@ -176,7 +174,7 @@ def _refusal(method: str, status: int, headers: Mapping[str, str], content: byte
     code = _code(content)
     if status in (408, 429, 500, 502, 503, 504) or status >= 520:
         return RetryLaterError(
-            f"The shop is busy or failing (status {status}); it will be tried again.",
+            f"The shop is busy or failing (status {status}).",
             retry_after_seconds=_seconds(headers.get("Retry-After", "")),
         )
     if status in (401, 403):

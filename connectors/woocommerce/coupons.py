@@ -60,9 +60,7 @@ class Coupons:
         body = {"create": [coupon_body(draft, self._options) for draft in drafts]}
         made = await self._client.send("POST", f"{_PATH}/batch", body, batch_answer)
         if len(made) != len(drafts):
-            raise RetryLaterError(
-                "The shop answered a batch of coupons only in part; it will be tried again."
-            )
+            raise RetryLaterError("The shop answered a batch of coupons only in part.")
         return made
 
     async def _settle(self, draft: CodeDraft, item: CouponData | ItemError) -> PushedCode:
@@ -73,9 +71,7 @@ class Coupons:
             return await _refused(draft, f"the shop says {item.code}")
         found = await self._by_code(draft.code)
         if found is None:
-            raise RetryLaterError(
-                "The shop has just removed a coupon that is wanted; it will be tried again."
-            )
+            raise RetryLaterError("The shop has just removed a coupon that is wanted.")
         if found.grant != draft.idempotency_key:
             return await _refused(draft, "the shop has another coupon with this code")
         return await self._checked(draft, found)

@@ -33,6 +33,23 @@ async def test_a_store_is_connected_and_read(cli: CommandLine, shop: WooCommerce
     assert again["store"]["id"] == store["id"]
 
 
+async def test_people_are_told_what_is_known_of_a_store_and_what_was_read(
+    cli: CommandLine, shop: WooCommerceSandbox
+) -> None:
+    said = await cli.said(*connect_words(shop))
+    guests = shop.world.guests()
+    assert f"120 customers, {guests} guests, 240 orders, 3 coupons now. No points have moved." in said
+    assert "120 customer records" in await cli.said("sync", "1", "--full")
+
+
+async def test_where_nobody_answers_the_way_out_is_to_try_again(cli: CommandLine) -> None:
+    words = ("--url", "http://127.0.0.1:1", "--key", "ck_a", "--secret", "cs_a")
+    said = await cli.failed("connect", "woocommerce", *words)
+    assert said.endswith("Try it again later.\n")
+    assert "by itself" not in said
+    assert (await cli.read("stores"))["stores"] == []
+
+
 async def test_secrets_come_from_the_environment_and_from_standard_input(
     cli: CommandLine, shop: WooCommerceSandbox
 ) -> None:
