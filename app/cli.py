@@ -88,9 +88,11 @@ def _quiet_logs() -> None:
     """Only warnings reach stderr, one plain line each; `serve` and `worker` say more."""
     import logging
 
-    logging.basicConfig(
-        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    from app.logs import OneLine
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 if __name__ == "__main__":

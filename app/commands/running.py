@@ -12,6 +12,7 @@ import click
 
 from app import output
 from app.commands.base import json_option, run
+from app.logs import OneLine
 from app.settings import Settings, load_settings
 
 
@@ -52,7 +53,7 @@ def _talk() -> None:
     """Long-running processes say what happens, with the time."""
     root = logging.getLogger()
     for handler in root.handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
 
 
 def _run_fast(work: Coroutine[Any, Any, None]) -> None:
