@@ -31,8 +31,8 @@ def points_of(sandbox: Sandbox, order: str, rule: EarningRule = RULE) -> int:
 def make_coupon(sandbox: Sandbox, code: str) -> str:
     """The merchant makes a code of 20 % for everybody; the coupon's id as we know it."""
     if isinstance(sandbox, StripeSandbox):
-        coupon = sandbox.account.create_coupon({"id": f"own-{code}", "percent_off": 20})
-        promotion = {"type": "coupon", "coupon": coupon.id}
+        behind = sandbox.account.create_coupon({"id": f"own-{code}", "percent_off": 20})
+        promotion = {"type": "coupon", "coupon": behind.id}
         return sandbox.account.create_code({"code": code, "promotion": promotion}).id
     if isinstance(sandbox, ShopifySandbox):
         content = {
