@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from psycopg.types.json import Jsonb
+
 from rewards.errors import NotFoundError
+from rewards.records import ShopFacts
 from storage.database import Connection
 from storage.secrets import SecretBox
 
@@ -64,6 +67,78 @@ async def every(connection: Connection, status: str | None = None) -> list[Store
         f"SELECT {_COLUMNS} FROM stores WHERE %s::text IS NULL OR status = %s ORDER BY id", (status, status)
     )
     return [_row(found) for found in await cursor.fetchall()]
+
+
+async def add(
+    connection: Connection,
+    program_id: int,
+    platform: str,
+    external_id: str,
+    facts: ShopFacts,
+    *,
+    token: str,
+    api_base: str | None,
+    settings: Mapping[str, str],
+    now: datetime,
+) -> int:
+    """A new store of the program, active and without secrets; its id."""
+    cursor = await connection.execute(
+        """INSERT INTO stores (program_id, platform, external_id, token, name, time_zone, currency, api_base,
+               settings, status, subscription_ids, installed_at)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, 'active', '[]', %s) RETURNING id""",
+        (
+            program_id,
+            platform,
+            external_id,
+            token,
+            facts.name,
+            facts.time_zone,
+            facts.currency,
+            api_base,
+            Jsonb(dict(settings)),
+            now,
+        ),
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row["id"])
+
+
+async def renew(
+    connection: Connection,
+    store_id: int,
+    facts: ShopFacts,
+    *,
+    api_base: str | None,
+    defaults: Mapping[str, str],
+    settings: Mapping[str, str],
+    now: datetime,
+) -> None:
+    """A known store is active again. Its settings stay, but for those given; `defaults` fill in what it has not."""
+    await connection.execute(
+        """UPDATE stores SET status = 'active', status_reason = NULL, name = %s, time_zone = %s, currency = %s,
+               api_base = %s, settings = %s::jsonb || settings || %s::jsonb, installed_at = %s WHERE id = %s""",
+        (
+            facts.name,
+            facts.time_zone,
+            facts.currency,
+            api_base,
+            Jsonb(dict(defaults)),
+            Jsonb(dict(settings)),
+            now,
+            store_id,
+        ),
+    )
+
+
+async def set_webhooks(
+    connection: Connection, store_id: int, address: str, subscription_ids: Sequence[str]
+) -> None:
+    """Notes where the platform sends the store's webhooks, and what it calls the subscriptions."""
+    await connection.execute(
+        "UPDATE stores SET webhook_address = %s, subscription_ids = %s WHERE id = %s",
+        (address, Jsonb(list(subscription_ids)), store_id),
+    )
 
 
 async def set_status(connection: Connection, store_id: int, status: str, reason: str | None) -> None:

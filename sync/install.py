@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from psycopg.types.json import Jsonb
-
 from connectors.base import Capability, Connector, Installation, Secret, StoreAccess, StoreOptions
 from rewards.earning import WayKind, WayToEarn
 from rewards.errors import InvalidInputError, PlatformError
@@ -48,16 +46,23 @@ async def connect(
             f"There is no platform {platform}; known are {', '.join(services.connectors)}."
         )
     installation = await connector.install.installation(answers, services.session)
-    settings = {**connector.default_settings, **installation.settings, **_settings(answers)}
-    facts = await _facts(services, connector, installation, settings)
+    asked = {**installation.settings, **_settings(answers)}
+    facts = await _facts(services, connector, installation, {**connector.default_settings, **asked})
     async with services.database.transaction() as connection:
         known = await stores.by_external_id(connection, platform, installation.external_id)
         if known is None:
-            store_id = await _insert(
-                connection, services, platform, installation, facts, settings, program_id
-            )
+            store_id = await _add(connection, services, connector, installation, facts, asked, program_id)
         else:
-            store_id = await _renew(connection, known, installation, facts, settings, services.clock())
+            store_id = known.id
+            await stores.renew(
+                connection,
+                store_id,
+                facts,
+                api_base=installation.api_base,
+                defaults=connector.default_settings,
+                settings=asked,
+                now=services.clock(),
+            )
         await stores.keep_secrets(
             connection,
             services.secret_box,
@@ -97,74 +102,39 @@ async def _facts(
     return await connector.open_store(access, services.session).facts()
 
 
-async def _insert(
+async def _add(
     connection: Connection,
     services: Services,
-    platform: str,
+    connector: Connector,
     installation: Installation,
     facts: ShopFacts,
-    settings: Mapping[str, str],
+    asked: Mapping[str, str],
     program_id: int | None,
 ) -> int:
     now = services.clock()
     if program_id is None:
-        program_id = await programs.create(connection, facts.name, facts.currency, now)
-        await _first_ways(connection, program_id, facts.currency, services)
-    cursor = await connection.execute(
-        """INSERT INTO stores (program_id, platform, external_id, token, name, time_zone, currency, api_base,
-               settings, status, subscription_ids, installed_at)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, 'active', '[]', %s) RETURNING id""",
-        (
-            program_id,
-            platform,
-            installation.external_id,
-            secrets.token_urlsafe(24),
-            facts.name,
-            facts.time_zone,
-            facts.currency,
-            installation.api_base,
-            Jsonb(dict(settings)),
-            now,
-        ),
+        program_id = await _new_program(connection, facts, now)
+    return await stores.add(
+        connection,
+        program_id,
+        connector.platform,
+        installation.external_id,
+        facts,
+        token=secrets.token_urlsafe(24),
+        api_base=installation.api_base,
+        settings={**connector.default_settings, **asked},
+        now=now,
     )
-    row = await cursor.fetchone()
-    assert row is not None
-    return int(row["id"])
 
 
-async def _first_ways(connection: Connection, program_id: int, currency: str, services: Services) -> None:
-    """What a new program starts from: 100 points for signing up, 5 for each unit of money spent."""
-    now = services.clock()
+async def _new_program(connection: Connection, facts: ShopFacts, now: datetime) -> int:
+    """What a merchant starts from: 100 points for signing up, 5 for each unit of money spent."""
+    program_id = await programs.create(connection, facts.name, facts.currency, now)
     sign_up = WayToEarn(WayKind.SIGN_UP, True, SIGN_UP_POINTS)
-    order = WayToEarn(WayKind.PLACE_ORDER, True, POINTS_PER_UNIT, 10 ** exponent(currency))
+    order = WayToEarn(WayKind.PLACE_ORDER, True, POINTS_PER_UNIT, 10 ** exponent(facts.currency))
     await programs.set_way(connection, program_id, sign_up, now)
     await programs.set_way(connection, program_id, order, now)
-
-
-async def _renew(
-    connection: Connection,
-    known: StoreRow,
-    installation: Installation,
-    facts: ShopFacts,
-    settings: Mapping[str, str],
-    now: datetime,
-) -> int:
-    """New credentials for a known store: it is active again, with the settings that it had."""
-    await connection.execute(
-        """UPDATE stores SET status = 'active', status_reason = NULL, name = %s, time_zone = %s, currency = %s,
-               api_base = %s, settings = %s::jsonb || settings || %s::jsonb, installed_at = %s WHERE id = %s""",
-        (
-            facts.name,
-            facts.time_zone,
-            facts.currency,
-            installation.api_base,
-            Jsonb(dict(settings)),
-            Jsonb(dict(installation.settings)),
-            now,
-            known.id,
-        ),
-    )
-    return known.id
+    return program_id
 
 
 async def _subscribe(
@@ -188,8 +158,5 @@ async def _subscribe(
         known = [secret.reveal() for secret in installation.webhook_secrets]
         signing = list(dict.fromkeys([made.secret.reveal(), *known]))
         await stores.keep_secrets(connection, services.secret_box, store.id, webhook_secrets=signing)
-        await connection.execute(
-            "UPDATE stores SET webhook_address = %s, subscription_ids = %s WHERE id = %s",
-            (address, Jsonb(list(made.external_ids)), store.id),
-        )
+        await stores.set_webhooks(connection, store.id, address, made.external_ids)
     return address, None

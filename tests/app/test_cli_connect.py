@@ -9,6 +9,8 @@ import pytest
 from sandbox.woocommerce import WooCommerceSandbox
 from sandbox.woocommerce_auth import ApiKey, KeyRing
 from sandbox.world import Seed, World
+from storage import stores
+from storage.database import Database
 from tests.app.command_line import CommandLine
 from tests.app.conftest import connect_words
 
@@ -40,6 +42,20 @@ async def test_people_are_told_what_is_known_of_a_store_and_what_was_read(
     guests = shop.world.guests()
     assert f"120 customers, {guests} guests, 240 orders, 3 coupons now. No points have moved." in said
     assert "120 customer records" in await cli.said("sync", "1", "--full")
+
+
+async def test_settings_stay_until_others_are_given(
+    cli: CommandLine, shop: WooCommerceSandbox, database: Database
+) -> None:
+    async def connected(*more: str) -> dict[str, str]:
+        await cli.said(*connect_words(shop), "--no-sync", *more)
+        async with database.transaction() as connection:
+            return dict((await stores.by_id(connection, 1)).settings)
+
+    first = await connected("--setting", "birthday_key=born", "--setting", "patience_seconds=5")
+    assert (first["birthday_key"], first["patience_seconds"]) == ("born", "5")
+    assert await connected() == first
+    assert await connected("--setting", "birthday_key=birth_date") == first | {"birthday_key": "birth_date"}
 
 
 async def test_where_nobody_answers_the_way_out_is_to_try_again(cli: CommandLine) -> None:
