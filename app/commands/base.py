@@ -6,11 +6,13 @@ import asyncio
 import functools
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
+from rewards.errors import InvalidInputError
 from sync.services import Services
 
 P = ParamSpec("P")
@@ -62,6 +64,15 @@ def json_option(command: F) -> F:
 def yes_option(command: F) -> F:
     """`--yes`: answers the question."""
     return click.option("--yes", is_flag=True, help="Answer the question with yes.")(command)
+
+
+@contextmanager
+def wrong_use() -> Iterator[None]:
+    """What the rules say of an option's value is wrong use (exit status 2), not a failure."""
+    try:
+        yield
+    except InvalidInputError as error:
+        raise click.UsageError(str(error)) from None
 
 
 store_argument = click.argument("store_id", metavar="STORE", type=int)

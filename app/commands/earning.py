@@ -7,7 +7,7 @@ from dataclasses import replace
 import click
 
 from app import output
-from app.commands.base import DefaultGroup, Group, json_option, store_argument, with_services
+from app.commands.base import DefaultGroup, Group, json_option, store_argument, with_services, wrong_use
 from rewards.earning import WayKind, WayToEarn
 from rewards.errors import InvalidInputError
 from rewards.money import minor_units
@@ -72,7 +72,8 @@ async def ways_set(
         store = await stores.by_id(connection, store_id)
         program = await programs.by_id(connection, store.program_id)
         known = (await programs.ways(connection, program.id)).get(way_kind)
-        way = _changed(known, way_kind, program, points, per, fixed, enabled)
+        with wrong_use():
+            way = _changed(known, way_kind, program, points, per, fixed, enabled)
         await programs.set_way(connection, program.id, way, services.clock())
         found = await programs.ways(connection, program.id)
         await _note(

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 import click
 
 from app import output
-from app.commands.base import Group, json_option, store_argument, with_services
+from app.commands.base import Group, json_option, store_argument, with_services, wrong_use
 from rewards.errors import InvalidInputError
 from rewards.money import minor_units
 from rewards.occasions import Trigger
 from rewards.records import Benefit, BenefitKind
-from rewards.terms import RewardTerms
+from rewards.terms import RewardTerms, reward_name
 from storage import rewards as queries
 from storage import stores
 from storage.rewards import RewardRow
@@ -196,12 +196,14 @@ async def rewards_add(
     """Add a reward to a store's program, switched on: each member gets a code of their own, once a year."""
     async with services.database.transaction() as connection:
         store = await stores.by_id(connection, store_id)
-    terms = RewardTerms(
-        _benefit(store, None, percent, amount, free_shipping, minimum),
-        lead_days=lead_days or 0,
-        validity_days=30 if valid_days is None else valid_days,
-        code_prefix=(prefix or "").upper(),
-    )
+    with wrong_use():
+        reward_name(name)
+        terms = RewardTerms(
+            _benefit(store, None, percent, amount, free_shipping, minimum),
+            lead_days=lead_days or 0,
+            validity_days=30 if valid_days is None else valid_days,
+            code_prefix=(prefix or "").upper(),
+        )
     made = await create_reward(
         services, store.program_id, name=name, trigger=trigger, terms=terms, actor="merchant"
     )
@@ -235,12 +237,13 @@ async def rewards_change(
     async with services.database.transaction() as connection:
         store = await stores.by_id(connection, store_id)
         known = (await queries.by_id(connection, store.program_id, reward_id)).terms
-    terms = RewardTerms(
-        _benefit(store, known.benefit, percent, amount, free_shipping, minimum),
-        lead_days=known.lead_days if lead_days is None else lead_days,
-        validity_days=known.validity_days if valid_days is None else valid_days,
-        code_prefix=known.code_prefix if prefix is None else prefix.upper(),
-    )
+    with wrong_use():
+        terms = RewardTerms(
+            _benefit(store, known.benefit, percent, amount, free_shipping, minimum),
+            lead_days=known.lead_days if lead_days is None else lead_days,
+            validity_days=known.validity_days if valid_days is None else valid_days,
+            code_prefix=known.code_prefix if prefix is None else prefix.upper(),
+        )
     made = await change_reward(
         services, store.program_id, reward_id, actor="merchant", name=name, terms=terms
     )

@@ -137,14 +137,18 @@ async def test_rewards_are_changed_and_switched(merchant: CommandLine) -> None:
         (("rewards", "add", "1", "--name", "x", "--trigger", "easter", "--percent", "5"), 2, "birthday"),
         (
             ("rewards", "add", "1", "--name", "x", "--trigger", "joining", "--percent", "ten"),
-            1,
+            2,
             "a number like",
         ),
         (
             ("rewards", "add", "1", "--name", "x", "--trigger", "joining", "--percent", "101"),
-            1,
+            2,
             "at most 100",
         ),
+        ((*GIFT, "--lead-days", "900"), 2, "0 to 90 days"),
+        (("ways", "set", "1", "place_order", "--points", "5", "--per", "1,00"), 2, "write it like 12.50"),
+        (("ways", "set", "1", "sign_up", "--points", "9" * 20), 2, "at most 1,000,000"),
+        (("occasions", "run", "--date", "9999-12-31"), 1, "within 10 years"),
         (("rewards", "off", "1", "77"), 1, "There is no reward 77"),
     ):
         assert says in await merchant.failed(*words, status=status)
