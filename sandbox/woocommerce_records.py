@@ -12,17 +12,22 @@ from sandbox.world import Person, Repayment, Sale, World
 FIRST_ORDER = 1_001
 FIRST_CUSTOMER = 2  # 1 is the shop's administrator
 FIRST_REFUND = 10_000_000
-_NO_DECIMALS = frozenset({"JPY", "KRW", "CLP"})
+_DECIMALS = {"JPY": 0, "KRW": 0, "CLP": 0, "BHD": 3, "JOD": 3, "KWD": 3, "OMR": 3, "TND": 3}
 _ALLOW = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 Json = dict[str, Any]
 
 
 def money(minor: int, currency: str) -> str:
     """An amount as text with the currency's decimals: "17.91"."""
-    if currency in _NO_DECIMALS:
-        return str(minor)
+    digits = decimals(currency)
+    whole, part = divmod(abs(minor), 10**digits)
     sign = "-" if minor < 0 else ""
-    return f"{sign}{abs(minor) // 100}.{abs(minor) % 100:02d}"
+    return f"{sign}{whole}.{part:0{digits}d}" if digits else f"{sign}{whole}"
+
+
+def decimals(currency: str) -> int:
+    """How many decimals a shop of this currency is set to."""
+    return _DECIMALS.get(currency, 2)
 
 
 def local_text(moment: datetime | None, zone: ZoneInfo) -> str | None:

@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
-from sandbox.server import Sandbox
+from sandbox.server import CheckoutRefused, Sandbox
 from sandbox.woocommerce_auth import ApiKey, KeyRing
 from sandbox.woocommerce_coupons import Coupon, CouponShelf, Problem
 from sandbox.woocommerce_hooks import WooHooks
 from sandbox.woocommerce_orders import OrderBook
-from sandbox.woocommerce_records import FIRST_CUSTOMER, FIRST_ORDER, Json, customer_json
+from sandbox.woocommerce_records import FIRST_CUSTOMER, FIRST_ORDER, Json, customer_json, decimals
 from sandbox.world import Person, Repayment, Sale, World
 
 _TAX_PERCENT, _SHIPPING_MINOR = 21, 495
@@ -114,13 +114,19 @@ class WooCommerceShop(Sandbox):
     # -- what shoppers and the merchant do ---------------------------------------------------------------------------
 
     def place_order(self, body: Mapping[str, object]) -> dict[str, object]:
-        """By "customer" signed in, by "email" as a guest (even if that is an account's e-mail)."""
+        """By "customer" signed in, by "email" as a guest (even if that is an account's e-mail).
+
+        Below a coupon's minimum it is refused as "minimum_not_met", beside the four reasons of `sandbox.server`.
+        """
         person, by_account = self._shopper(body)
         email = person.email if by_account else str(body["email"])
         goods, now = int(str(body["subtotal_minor"])), self.now()
         code = str(body["code"]).strip().lower() if body.get("code") else None
         coupon = self.coupons.usable(code, email, now) if code else None
-        discount = _discount(coupon, goods)
+        scale = 10 ** decimals(self.world.seed.currency)
+        if coupon and goods < round(float(coupon.fields["minimum_amount"]) * scale):
+            raise CheckoutRefused("minimum_not_met")
+        discount = _discount(coupon, goods, scale)
         sale = Sale(
             number=len(self.world.sales),
             person=person,
@@ -246,10 +252,11 @@ def _user(sale: Sale) -> str:
     return str(FIRST_CUSTOMER + sale.person.number) if sale.by_account else sale.email
 
 
-def _discount(coupon: Coupon | None, goods_minor: int) -> int:
+def _discount(coupon: Coupon | None, goods_minor: int, scale: int) -> int:
+    """What it takes off goods of this price; `scale` minor units are one of the currency."""
     if coupon is None:
         return 0
-    cents = round(float(coupon.fields["amount"]) * 100)
+    amount = float(coupon.fields["amount"])
     if coupon.fields["discount_type"] == "percent":
-        return goods_minor * cents // 10_000
-    return min(goods_minor, cents)
+        return goods_minor * round(amount * 100) // 10_000
+    return min(goods_minor, round(amount * scale))
