@@ -49,13 +49,14 @@ async def given(shop: Shop) -> list[tuple[str, date, date]]:
 
 @pytest.mark.feature("P-07", "P-30", "S-01", "S-26")
 async def test_members_get_their_codes_by_themselves_day_by_day(stage: Stage, kind: type[Sandbox]) -> None:
-    shop = await stage.open(kind, customers=150, orders=40, birthday_share=1.0)
+    zone = "Pacific/Auckland"  # half a day ahead: it is the 26th there
+    shop = await stage.open(kind, customers=150, orders=40, birthday_share=1.0, time_zone=zone)
     await newcomers(shop)
     await shop.rewards("birthday")
     await shop.rewards("joining")
     await stage.tick()
     await stage.days_pass(4)  # nobody does anything
-    world, days = shop.sandbox.world, [date(2026, 1, 25) + timedelta(days=n) for n in range(5)]
+    world, days = shop.sandbox.world, [date(2026, 1, 26) + timedelta(days=n) for n in range(5)]
     expected = Counter(
         [("birthday", p.email, day) for day in days for p in world.birthdays_due(day, 0)]
         + [("joining", p.email, day) for day in days for p in world.anniversaries_due(day, 0)]
