@@ -39,8 +39,13 @@ MAX_TRIES = 10
 RETRIED = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 # A value too large for an index: psycopg counts it among the server's own troubles, but the next try fails as well.
 TOO_LARGE = (psycopg.errors.ProgramLimitExceeded,)
-# A stopped or hung process of ours must not keep its row locks for good.
-SESSION_SETTINGS: Mapping[str, str] = {"idle_in_transaction_session_timeout": "60s", "timezone": "UTC"}
+# A stopped or hung process of ours must not keep its row locks for good. Compiling would take longer than running: plans
+# by key (storage/plans.py) look dear to the server, which has it switched on where the operator did not think of it.
+SESSION_SETTINGS: Mapping[str, str] = {
+    "idle_in_transaction_session_timeout": "60s",
+    "timezone": "UTC",
+    "jit": "off",
+}
 # Notices within about a minute that the other end of a network connection is gone.
 KEEPALIVE: Mapping[str, str] = {
     "keepalives_idle": "20",

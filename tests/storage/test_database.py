@@ -15,6 +15,7 @@ from tortoise.expressions import F
 from rewards.errors import DatabaseError
 from storage.database import Connection, Database, DatabaseSettings
 from storage.tables import Program
+from tests.conftest import DatabaseServer
 
 
 async def _add_program(connection: Connection, name: str) -> int:
@@ -267,3 +268,17 @@ async def test_a_closed_database_refuses(database_url: str) -> None:
     with pytest.raises(DatabaseError, match="closed"):
         async with closed.transaction():
             pass
+
+
+async def test_a_servers_own_settings_do_not_slow_us_down(
+    database: Database, database_server: DatabaseServer
+) -> None:
+    name = database.address.database
+    await database_server.run(f'ALTER DATABASE "{name}" SET jit = on')
+    later = await Database.open(DatabaseSettings(database_server.url(name), Path()))
+    try:
+        async with later.transaction() as connection:
+            cursor = await connection.execute("SHOW jit")
+            assert await cursor.fetchone() == {"jit": "off"}
+    finally:
+        await later.close()
