@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from rewards.records import Coupon, Customer, Order, Refund
+from rewards.records import Coupon, Customer, Order, Refund, record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CustomerSaved:
     """A customer as they are now."""
 
@@ -26,7 +26,7 @@ class CustomerDeleted:
     external_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OrderSaved:
     """An order as it is now, refunds included where the platform lists them."""
 
@@ -41,7 +41,7 @@ class OrderDeleted:
     deleted_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RefundSaved:
     """A refund told on its own; its order may not be here yet."""
 

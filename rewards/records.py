@@ -10,9 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, dataclass_transform
 
 _NOTHING: Mapping[str, str] = {}
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def record(cls: type[T]) -> type[T]:
+    """A dataclass that is frozen for the type checker, and only for it.
+
+    For what a history holds millions of: Python's own frozen dataclass sets each field through a call, so that an order
+    took nine times as long to make, and a tenth of all the processor time of an import.
+    """
+    return dataclass(slots=True, unsafe_hash=True)(cls)
 
 
 class Birthday(NamedTuple):
@@ -45,7 +56,7 @@ class RefundStatus(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Customer:
     """A person's record in one store."""
 
@@ -61,7 +72,7 @@ class Customer:
     metadata: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Refund:
     """One repayment of (a part of) an order. Amounts are positive."""
 
@@ -73,7 +84,7 @@ class Refund:
     subtotal_minor: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Order:
     """One purchase as the platform shows it now.
 

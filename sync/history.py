@@ -7,7 +7,7 @@ run stopped anywhere goes on where it was. It records facts through `sync.apply`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -81,13 +81,21 @@ async def _plan(services: Services, store: StoreRow, platform: Store, *, is_full
     async with services.database.transaction() as connection:
         started = None if is_full else await imports.last_started(connection, store.id)
     since = None if started is None else started - OVERLAP
-    windows = [
-        (noun.value, window.spec)
-        for noun in _nouns(services, store)
-        for window in await platform.windows(noun, since)
-    ]
+    windows = await _windows(platform, _nouns(services, store), since)
     async with services.database.transaction() as connection:
         return await imports.begin(connection, store.program_id, store.id, windows, since=since, now=now)
+
+
+async def _windows(
+    platform: Store, nouns: Sequence[Noun], since: datetime | None
+) -> list[tuple[str, Mapping[str, object]]]:
+    """The windows of all nouns, asked for at the same time: noun and what the connector reads it by."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(platform.windows(noun, since)) for noun in nouns]
+    except BaseExceptionGroup as group_error:
+        raise _first(group_error) from group_error
+    return [(window.noun.value, window.spec) for task in asked for window in task.result()]
 
 
 async def _note(services: Services, store: StoreRow, run_id: int | None, error: PlatformError) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from app import output
-from app.commands.base import json_option, run
+from app.commands.base import collect_seldom, json_option, run
 from app.logs import OneLine
 from app.settings import Settings, load_settings
 
@@ -63,6 +63,7 @@ def _run_fast(work: Coroutine[Any, Any, None]) -> None:
     except ImportError:  # not made for this system
         run(work)
         return
+    collect_seldom()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
 
