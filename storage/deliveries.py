@@ -196,11 +196,15 @@ async def try_again(connection: Connection, store_id: int) -> int:
 
 
 async def remove_handled(connection: Connection, before: datetime, limit: int = 5_000) -> int:
-    """Removes posts handled before a time, at most `limit` at once; how many. Repeats that come later find no trace,
-    so the time lies well beyond any platform's last retry."""
+    """Removes posts handled, or given up as broken, before a time, at most `limit` at once; how many.
+
+    Repeats that come later find no trace, so the time lies well beyond any platform's last retry. Bodies hold personal
+    data: nothing of them stays for good.
+    """
     cursor: Any = await connection.execute(
         """DELETE FROM deliveries WHERE id IN (
-               SELECT id FROM deliveries WHERE state = 'handled' AND handled_at < %s LIMIT %s)""",
+               SELECT id FROM deliveries WHERE state <> 'waiting' AND coalesce(handled_at, received_at) < %s
+               LIMIT %s)""",
         (before, limit),
     )
     return int(cursor.rowcount)

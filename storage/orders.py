@@ -7,6 +7,9 @@ was paid is never forgotten, whatever version told it first.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
+
 from storage.database import Connection
 
 _NEWER = "coalesce(excluded.source_updated_at > o.source_updated_at, false)"
@@ -23,7 +26,7 @@ _WHEN_EQUAL = {
     "store_customer_id": "coalesce(o.store_customer_id, excluded.store_customer_id)",
     "status": f"CASE WHEN {_EXCLUDED_RANKS} THEN excluded.status ELSE o.status END",
     "status_given": f"CASE WHEN {_EXCLUDED_RANKS} THEN excluded.status_given ELSE o.status_given END",
-    "currency": "o.currency",
+    "currency": "CASE WHEN o.currency = '' THEN excluded.currency ELSE o.currency END",
     "placed_at": "least(o.placed_at, excluded.placed_at)",
     "cancelled_at": "least(o.cancelled_at, excluded.cancelled_at)",
     "is_test": "o.is_test OR excluded.is_test",
@@ -34,14 +37,26 @@ _WHEN_EQUAL = {
 }
 
 
+# A deletion has no version of the order; it holds until a version from after it is told.
+_REVIVED = "coalesce(excluded.source_updated_at > o.deleted_at, false)"
+
+
 def _merged(column: str) -> str:
     if column == "paid_at":
         return "paid_at = least(o.paid_at, excluded.paid_at)"
-    newer = f"excluded.{column}"
-    if column == "store_customer_id":
-        newer = "coalesce(excluded.store_customer_id, o.store_customer_id)"
+    if column == "status":
+        return (
+            f"status = CASE WHEN o.deleted_at IS NOT NULL AND NOT {_REVIVED} THEN 'cancelled' "
+            f"WHEN {_NEWER} OR {_REVIVED} THEN excluded.status WHEN {_OLDER} THEN o.status "
+            f"ELSE {_WHEN_EQUAL[column]} END"
+        )
+    if (
+        column == "store_customer_id"
+    ):  # whoever ordered is not forgotten: the later version's word comes first
+        later = "coalesce(excluded.store_customer_id, o.store_customer_id)"
+        return f"{column} = CASE WHEN {_NEWER} THEN {later} ELSE {_WHEN_EQUAL[column]} END"
     return (
-        f"{column} = CASE WHEN {_NEWER} THEN {newer} WHEN {_OLDER} THEN o.{column} "
+        f"{column} = CASE WHEN {_NEWER} THEN excluded.{column} WHEN {_OLDER} THEN o.{column} "
         f"ELSE {_WHEN_EQUAL[column]} END"
     )
 
@@ -52,10 +67,12 @@ SELECT %(program)s, %(store)s, i.external_id,
     (SELECT sc.id FROM store_customers sc WHERE sc.store_id = %(store)s AND sc.external_id = i.person),
     {", ".join(f"i.{name}" for name in _ORDER_COLUMNS[1:])}
 FROM incoming_orders i
-ON CONFLICT (store_id, external_id) DO UPDATE SET {", ".join(_merged(name) for name in _ORDER_COLUMNS)}
+ON CONFLICT (store_id, external_id) DO UPDATE SET {", ".join(_merged(name) for name in _ORDER_COLUMNS)},
+    deleted_at = CASE WHEN {_REVIVED} THEN NULL ELSE o.deleted_at END
 WHERE ({", ".join(f"o.{name}" for name in _ORDER_COLUMNS)})
     IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _ORDER_COLUMNS)})
-    AND (NOT {_OLDER} OR least(o.paid_at, excluded.paid_at) IS DISTINCT FROM o.paid_at)
+    AND (NOT {_OLDER} OR least(o.paid_at, excluded.paid_at) IS DISTINCT FROM o.paid_at
+         OR o.store_customer_id IS NULL)
 """
 
 # A refund is made once; only how it stands changes, and only upwards: one that failed after all gives the sale back.
@@ -89,18 +106,32 @@ async def merge_refunds(connection: Connection, *, store_id: int) -> int:
     return cursor.rowcount
 
 
+_MARK_DELETED = """
+INSERT INTO orders AS o (program_id, store_id, external_id, status, status_given, currency, subtotal_minor, tax_minor,
+    shipping_minor, discount_minor, total_minor, placed_at, cancelled_at, is_test, codes, deleted_at)
+SELECT %(program)s, %(store)s, d.external_id, 'cancelled', 'deleted', '', 0, 0, 0, 0, 0, d.at, d.at, false, '{}', d.at
+FROM unnest(%(ids)s::text[], %(at)s::timestamptz[]) AS d (external_id, at)
+ON CONFLICT (store_id, external_id) DO UPDATE
+SET status = 'cancelled', cancelled_at = coalesce(o.cancelled_at, excluded.deleted_at), deleted_at = excluded.deleted_at
+WHERE coalesce(o.source_updated_at <= excluded.deleted_at, true)
+    AND coalesce(o.deleted_at < excluded.deleted_at, true)
+"""
+
+
 async def mark_deleted(
-    connection: Connection, store_id: int, external_ids: list[str], deleted_at: list[object]
+    connection: Connection, *, program_id: int, store_id: int, deleted: Mapping[str, datetime]
 ) -> None:
-    """Orders that the store removed count as cancelled, until a later version says otherwise."""
-    await connection.execute(
-        """UPDATE orders o SET status = 'cancelled', cancelled_at = coalesce(o.cancelled_at, d.at)
-           FROM unnest(%s::text[], %s::timestamptz[]) AS d (external_id, at)
-           CROSS JOIN LATERAL (SELECT id FROM orders WHERE store_id = %s AND external_id = d.external_id
-               OFFSET 0) known
-           WHERE o.id = known.id AND o.status <> 'cancelled'""",
-        (external_ids, deleted_at, store_id),
-    )
+    """Orders that the store removed count as cancelled, until a version from after it says otherwise.
+
+    One that is not here yet leaves its mark: when it is told of after all, its deletion is not forgotten.
+    """
+    values = {
+        "program": program_id,
+        "store": store_id,
+        "ids": list(deleted),
+        "at": list(deleted.values()),
+    }
+    await connection.execute(_MARK_DELETED, values)
 
 
 async def ids_of(connection: Connection, store_id: int, external_ids: list[str]) -> list[int]:

@@ -128,6 +128,7 @@ class Order(Model):
     is_test = fields.BooleanField(default=False)
     codes = ArrayField(element_type="text", default=list)
     source_updated_at = fields.DatetimeField(null=True)
+    deleted_at = fields.DatetimeField(null=True)  # the store removed it; only a later version brings it back
 
     class Meta:
         table = "orders"

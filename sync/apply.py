@@ -6,7 +6,7 @@ alone (when it was paid, when the merchant switched earning on), not on how or i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -51,7 +51,7 @@ async def apply_changes(
     await staging.prepare(connection)
     program = await _program(connection, store)
     await _merge_people(connection, store, told, program, now)
-    touched = await _merge_orders(connection, store, told)
+    touched = await _merge_orders(connection, store, told, now)
     await _merge_coupons(connection, store, told, now)
     written, redeemed = Written(), 0
     if told.customers and program["earning_from"] is not None and program["sign_up"] is not None:
@@ -116,9 +116,12 @@ async def _merge_people(
         await people.mark_deleted(connection, store.id, told.customers_deleted, now)
 
 
-async def _merge_orders(connection: Connection, store: StoreRow, told: Sorted) -> list[str] | None:
+async def _merge_orders(
+    connection: Connection, store: StoreRow, told: Sorted, now: datetime
+) -> list[str] | None:
     """Merges orders and refunds; the external ids of all orders told of, or None."""
     refunds = told.refunds + [(o.external_id, refund) for o in told.orders for refund in o.refunds]
+    await _mark_deleted(connection, store, told.orders_restored, now)
     for layer in staged.order_layers(told.orders) if told.orders else ():
         await staging.fill(connection, "incoming_orders", map(staged.order_row, layer.values()))
         await orders.merge_orders(connection, program_id=store.program_id, store_id=store.id)
@@ -128,13 +131,23 @@ async def _merge_orders(connection: Connection, store: StoreRow, told: Sorted) -
         rows = (staged.refund_row(external_id, refund) for external_id, refund in refunds)
         await staging.fill(connection, "incoming_refunds", rows)
         await orders.merge_refunds(connection, store_id=store.id)
-    if told.orders_deleted:
-        ids = list(told.orders_deleted)
-        await orders.mark_deleted(connection, store.id, ids, [told.orders_deleted[i] for i in ids])
+    await _mark_deleted(connection, store, told.orders_deleted, now)
     if not (told.orders or refunds or told.orders_deleted):
         return None
     touched = {order.external_id for order in told.orders} | {external_id for external_id, _ in refunds}
     return sorted(touched | told.orders_deleted.keys())
+
+
+async def _mark_deleted(
+    connection: Connection, store: StoreRow, deleted: Mapping[str, datetime | None], now: datetime
+) -> None:
+    if deleted:
+        await orders.mark_deleted(
+            connection,
+            program_id=store.program_id,
+            store_id=store.id,
+            deleted={external_id: at or now for external_id, at in deleted.items()},
+        )
 
 
 async def _merge_coupons(connection: Connection, store: StoreRow, told: Sorted, now: datetime) -> None:

@@ -36,6 +36,8 @@ class Sorted:
     customers_deleted: list[str] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
     orders_deleted: dict[str, datetime | None] = field(default_factory=dict)
+    # Deleted, and told of again after it.
+    orders_restored: dict[str, datetime | None] = field(default_factory=dict)
     refunds: list[tuple[str, Refund]] = field(default_factory=list)
     coupons: list[Coupon] = field(default_factory=list)
     coupons_deleted: list[str] = field(default_factory=list)
@@ -49,7 +51,10 @@ def sort(changes: Iterable[Change]) -> Sorted:
     for change in changes:
         kind = type(change)
         if kind is OrderSaved:
-            found.orders.append(change.order)  # type: ignore[union-attr]
+            order = change.order  # type: ignore[union-attr]
+            found.orders.append(order)
+            if found.orders_deleted and order.external_id in found.orders_deleted:
+                found.orders_restored[order.external_id] = found.orders_deleted.pop(order.external_id)
         elif kind is CustomerSaved:
             found.customers.append(change.customer)  # type: ignore[union-attr]
         else:
@@ -142,13 +147,17 @@ def person_of(order: Order) -> str | None:
 def people_rows(
     customers: dict[str, Customer], orders: Iterable[Order], zone: ZoneInfo
 ) -> list[tuple[object, ...]]:
-    """Rows for `incoming_people`: the customers, and a stub for everybody else who ordered."""
+    """Rows for `incoming_people`: the customers, and a stub for everybody else who ordered.
+
+    A stub for a customer's record has no e-mail: an order's may be another than the account's, and whom it belongs to
+    would then hang on whether the order or the customer was told of first.
+    """
     rows = [_customer_row(customer, zone) for customer in customers.values()]
     stubs: dict[str, str | None] = {}
     for order in orders:
         person = person_of(order)
         if person is not None and person not in customers and not stubs.get(person):
-            stubs[person] = order.email
+            stubs[person] = None if order.customer_external_id else order.email
     rows.extend(_stub_row(person, email) for person, email in stubs.items())
     return rows
 

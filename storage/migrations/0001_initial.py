@@ -303,6 +303,7 @@ class Migration(migrations.Migration):
                 ("is_test", fields.BooleanField(default=False)),
                 ("codes", ArrayField(default=list, element_type="TEXT")),
                 ("source_updated_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("deleted_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
             ],
             options={
                 "table": "orders",

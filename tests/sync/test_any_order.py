@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rewards.changes import Change, CustomerSaved, OrderSaved, RefundSaved
+from rewards.changes import Change, CustomerSaved, OrderDeleted, OrderSaved, RefundSaved
 from rewards.records import Customer, Order, OrderStatus, RefundStatus
 from storage.database import Database
 from storage.secrets import SecretBox
@@ -53,7 +53,7 @@ def _order_story(draw: st.DrawFn, external_id: str) -> list[Change]:
     first = order(
         external_id,
         customer_external_id=who,
-        email=draw(st.sampled_from(["g@people.example", "C1@people.example"])) if who is None else None,
+        email=draw(st.sampled_from(["g@people.example", "C1@people.example", None])),
         subtotal_minor=draw(st.integers(1, 30_000)),
         placed_at=at,
         paid_at=at,
@@ -69,6 +69,8 @@ def _order_story(draw: st.DrawFn, external_id: str) -> list[Change]:
     if draw(st.booleans()):
         ended = replace(first, status=OrderStatus.CANCELLED, cancelled_at=at + timedelta(hours=1))
         told.append(OrderSaved(_version(ended, 1)))
+    if draw(st.booleans()):
+        told.append(OrderDeleted(external_id, at + timedelta(hours=2) if versioned else None))
     return told
 
 

@@ -246,3 +246,40 @@ async def test_a_refund_told_in_one_chunk_is_worth_what_it_is_in_several(databas
             await rows(database, f"SELECT sum(balance) FROM members WHERE home_store_id = {store.id}")
         )
     assert found[0] == found[1] == found[2]
+
+
+async def test_deletion_told_before_its_order_is_not_forgotten(database: Database) -> None:
+    store = await new_store(database, earning_from=EARLY, place_order=200)
+    await apply(database, store, OrderDeleted("1", None))
+    await apply(database, store, OrderSaved(order()))
+    assert await rows(database, "SELECT reason, points FROM ledger_entries ORDER BY id") == [
+        ("order", 200),
+        ("correction", -200),
+    ]
+    restored = order(source_updated_at=NOON + timedelta(minutes=1))
+    await apply(database, store, OrderSaved(order()), OrderDeleted("1", None), OrderSaved(restored))
+    assert await rows(database, "SELECT balance FROM members") == [(200,)]
+    await apply(database, store, OrderSaved(restored), OrderDeleted("1", NOON + timedelta(minutes=2)))
+    assert await rows(database, "SELECT balance FROM members") == [(0,)]
+
+
+async def test_orders_own_email_says_nothing_of_whose_account_it_is(database: Database) -> None:
+    gift = order("2", email="bo@people.example")
+    guest = order("3", customer_external_id=None, email="bo@people.example")
+    told = [CustomerSaved(customer()), OrderSaved(gift), OrderSaved(guest)]
+    for changes in (told, told[::-1]):
+        store = await new_store(database, earning_from=EARLY)
+        for change in changes:
+            await apply(database, store, change)
+        assert await rows(
+            database,
+            f"SELECT email, balance FROM members WHERE home_store_id = {store.id} ORDER BY email",
+        ) == [("ada.1@people.example", 300), ("bo@people.example", 200)]
+
+
+async def test_who_ordered_is_not_forgotten_by_a_later_version(database: Database) -> None:
+    store = await new_store(database, earning_from=EARLY, place_order=200)
+    anonymous = order(customer_external_id=None, email=None, source_updated_at=NOON)
+    await apply(database, store, OrderSaved(anonymous))
+    await apply(database, store, OrderSaved(order()))
+    assert await rows(database, "SELECT balance FROM members") == [(200,)]
