@@ -37,7 +37,7 @@ async def _workers(settings: Settings) -> list[Finding]:
     except DatabaseError as error:
         return [Finding(name, False, str(error))]
     if alive:
-        return [Finding(name, True, f"{alive} alive; jobs that wait: {waiting}")]
+        return [Finding(name, True, f"alive; jobs that wait: {waiting}")]
     if waiting:
         said = f"none is alive; jobs that wait: {waiting}; run `perennial serve` or `perennial worker`"
         return [Finding(name, False, said)]
