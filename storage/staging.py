@@ -20,7 +20,7 @@ from storage.database import Connection
 _TABLES = {
     "incoming_people": """external_id text, is_full boolean, has_account boolean, email_given text, email text,
         name text, locale text, accepts_marketing boolean, joined_at timestamptz, joined_on date, joined_md smallint,
-        birthday_md smallint, birthday_year smallint, source_updated_at timestamptz, metadata jsonb""",
+        birthday_md smallint, birthday_year smallint, source_updated_at timestamptz, metadata jsonb DEFAULT '{}'""",
     "incoming_orders": """external_id text, person text, status text, status_given text, currency text,
         subtotal_minor bigint, tax_minor bigint, shipping_minor bigint, discount_minor bigint, total_minor bigint,
         placed_at timestamptz, paid_at timestamptz, cancelled_at timestamptz, is_test boolean, codes text[],
@@ -50,10 +50,12 @@ async def empty(connection: Connection, *tables: str) -> None:
 
 
 async def fill(connection: Connection, table: str, rows: Iterable[Sequence[object]]) -> None:
-    """Copies rows into a staging table, columns in the table's order."""
-    text = _text_of(table, rows)
-    if text:
-        async with connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
+    """Copies rows into a staging table, columns in the table's order; all rows may leave out the same last ones."""
+    columns = list(zip(*rows, strict=True))
+    if columns:
+        names, written = _written(table, columns)
+        text = "\n".join(map("\t".join, zip(*written, strict=True))) + "\n"
+        async with connection.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
             await copy.write(text)
 
 
@@ -69,18 +71,18 @@ _ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\
 _encode = msgspec.json.Encoder().encode
 
 
-def _text_of(table: str, rows: Iterable[Sequence[object]]) -> str:
-    columns = list(zip(*rows, strict=True))
-    if not columns:
-        return ""
-    written = [write(values) for write, values in zip(_writers(table), columns, strict=True)]
-    return "\n".join(map("\t".join, zip(*written, strict=True))) + "\n"
+def _written(table: str, columns: Sequence[Sequence[object]]) -> tuple[str, list[list[str]]]:
+    """The names of the columns that are given, and each column's values as text."""
+    known = _columns(table)[: len(columns)]
+    texts = [_WRITERS[kind](values) for (_, kind), values in zip(known, columns, strict=True)]
+    return ", ".join(name for name, _ in known), texts
 
 
 @cache
-def _writers(table: str) -> list[Callable[[Sequence[Any]], list[str]]]:
-    """How each column of the table is written, by its type."""
-    return [_WRITERS[column.split()[1]] for column in _TABLES[table].split(",")]
+def _columns(table: str) -> list[tuple[str, str]]:
+    """Name and type of each column of the table."""
+    words = [column.split() for column in _TABLES[table].split(",")]
+    return [(name, kind) for name, kind, *_ in words]
 
 
 def _escaped(values: Sequence[Any]) -> list[str]:

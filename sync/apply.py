@@ -101,9 +101,11 @@ async def _merge_people(
     connection: Connection, store: StoreRow, told: Sorted, program: dict[str, Any], now: datetime
 ) -> None:
     customers = staged.latest_customers(told.customers)
-    rows = staged.people_rows(customers, told.orders, ZoneInfo(store.time_zone))
-    if rows:
+    rows = staged.customer_rows(customers.values(), ZoneInfo(store.time_zone))
+    stubs = staged.stub_rows(customers, told.orders)
+    if rows or stubs:
         await staging.fill(connection, "incoming_people", rows)
+        await staging.fill(connection, "incoming_people", stubs)
         merge = people.merge_people if customers else people.add_stubs
         await merge(
             connection,

@@ -6,7 +6,7 @@ layers that are merged one after another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
@@ -24,8 +24,6 @@ from rewards.changes import (
     Uninstalled,
 )
 from rewards.records import BenefitKind, Coupon, Customer, Order, Refund
-
-_NOTHING = (None,) * 9
 
 
 @dataclass(slots=True)
@@ -144,22 +142,25 @@ def person_of(order: Order) -> str | None:
     return f"guest:{email}" if email else None
 
 
-def people_rows(
-    customers: dict[str, Customer], orders: Iterable[Order], zone: ZoneInfo
-) -> list[tuple[object, ...]]:
-    """Rows for `incoming_people`: the customers, and a stub for everybody else who ordered.
+def customer_rows(customers: Iterable[Customer], zone: ZoneInfo) -> list[tuple[object, ...]]:
+    """Rows for `incoming_people` with all that is told of customers."""
+    return [_customer_row(customer, zone) for customer in customers]
+
+
+def stub_rows(customers: Container[str], orders: Iterable[Order]) -> list[tuple[object, ...]]:
+    """The first columns of rows for `incoming_people`, for everybody who ordered and is not among the customers.
 
     A stub for a customer's record has no e-mail: an order's may be another than the account's, and whom it belongs to
     would then hang on whether the order or the customer was told of first.
     """
-    rows = [_customer_row(customer, zone) for customer in customers.values()]
-    stubs: dict[str, str | None] = {}
+    stubs: dict[str, tuple[object, ...]] = {}
     for order in orders:
         person = person_of(order)
-        if person is not None and person not in customers and not stubs.get(person):
-            stubs[person] = None if order.customer_external_id else order.email
-    rows.extend(_stub_row(person, email) for person, email in stubs.items())
-    return rows
+        if person is None or person in stubs or person in customers:
+            continue
+        email = None if order.customer_external_id else order.email
+        stubs[person] = (person, False, False, clean(email), normalised(email))
+    return list(stubs.values())
 
 
 def _customer_row(customer: Customer, zone: ZoneInfo) -> tuple[object, ...]:
@@ -186,10 +187,6 @@ def _customer_row(customer: Customer, zone: ZoneInfo) -> tuple[object, ...]:
         if customer.metadata
         else None,
     )
-
-
-def _stub_row(person: str, email: str | None) -> tuple[object, ...]:
-    return (person, False, False, clean(email), normalised(email), *_NOTHING, None)
 
 
 def order_row(order: Order) -> tuple[object, ...]:
