@@ -178,6 +178,17 @@ async def mark_deleted(connection: Connection, store_id: int, external_ids: list
     )
 
 
+async def members_with_account(connection: Connection, store_id: int, external_ids: list[str]) -> list[int]:
+    """The members behind those of these customers that have an account."""
+    cursor = await connection.execute(
+        """SELECT DISTINCT coalesce(m.merged_into, m.id) AS id FROM store_customers sc
+           JOIN members m ON m.id = sc.member_id
+           WHERE sc.store_id = %s AND sc.external_id = ANY(%s) AND sc.has_account""",
+        (store_id, external_ids),
+    )
+    return [row["id"] for row in await cursor.fetchall()]
+
+
 async def _settle_email(connection: Connection, row: dict[str, Any], values: dict[str, Any]) -> None:
     """A customer's e-mail is not their member's: the member takes it over, or two members turn out to be one."""
     cursor = await connection.execute(

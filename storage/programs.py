@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from rewards.earning import WayKind, WayToEarn
 from rewards.errors import NotFoundError
@@ -110,3 +111,26 @@ async def set_way(connection: Connection, program_id: int, way: WayToEarn, now: 
     found = await cursor.fetchone()
     assert found is not None
     return int(found["id"])
+
+
+async def terms_now(connection: Connection, program_id: int, store_id: int) -> dict[str, Any]:
+    """What decides about a chunk's awards: read under the lock, since the merchant may just have switched it.
+
+    `sign_up` and `place_order` are the ids of the enabled ways' versions or None, `earning_from` is None while nothing
+    earns; `has_codes` and `has_entries` say whether there is anything to redeem or to take back.
+    """
+    cursor = await connection.execute(
+        """SELECT p.match_across_stores,
+               CASE WHEN p.is_on AND s.status <> 'uninstalled' THEN s.earning_from END AS earning_from,
+               EXISTS (SELECT FROM promotion_codes c WHERE c.store_id = s.id) AS has_codes,
+               EXISTS (SELECT FROM ledger_entries e WHERE e.program_id = p.id) AS has_entries,
+               (SELECT w.id FROM ways_to_earn w WHERE w.program_id = p.id AND w.kind = 'sign_up'
+                   AND w.is_enabled AND w.superseded_at IS NULL) AS sign_up,
+               (SELECT w.id FROM ways_to_earn w WHERE w.program_id = p.id AND w.kind = 'place_order'
+                   AND w.is_enabled AND w.superseded_at IS NULL) AS place_order
+           FROM programs p JOIN stores s ON s.program_id = p.id WHERE p.id = %s AND s.id = %s""",
+        (program_id, store_id),
+    )
+    found = await cursor.fetchone()
+    assert found is not None
+    return found

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from connectors.base import Capability
 from rewards.changes import Change
-from storage import coupons, grants, ledger, orders, people, privacy, staging, stores
+from storage import coupons, grants, ledger, orders, people, privacy, programs, staging, stores
 from storage.database import Connection
 from storage.ledger import Written
 from storage.stores import StoreRow
@@ -49,7 +49,7 @@ async def apply_changes(
     told = staged.sort(changes)
     await ledger.lock_program(connection, store.program_id)
     await staging.prepare(connection)
-    program = await _program(connection, store)
+    program = await programs.terms_now(connection, store.program_id, store.id)
     await _merge_people(connection, store, told, program, now)
     touched = await _merge_orders(connection, store, told, now)
     await _merge_coupons(connection, store, told, now)
@@ -76,25 +76,6 @@ async def apply_changes(
         points=written.points,
         redeemed=redeemed,
     )
-
-
-async def _program(connection: Connection, store: StoreRow) -> dict[str, Any]:
-    """What decides about awards now: read under the lock, since the merchant may just have switched it."""
-    cursor = await connection.execute(
-        """SELECT p.match_across_stores, p.is_on,
-               CASE WHEN p.is_on AND s.status <> 'uninstalled' THEN s.earning_from END AS earning_from,
-               EXISTS (SELECT FROM promotion_codes c WHERE c.store_id = s.id) AS has_codes,
-               EXISTS (SELECT FROM ledger_entries e WHERE e.program_id = p.id) AS has_entries,
-               (SELECT w.id FROM ways_to_earn w WHERE w.program_id = p.id AND w.kind = 'sign_up'
-                   AND w.is_enabled AND w.superseded_at IS NULL) AS sign_up,
-               (SELECT w.id FROM ways_to_earn w WHERE w.program_id = p.id AND w.kind = 'place_order'
-                   AND w.is_enabled AND w.superseded_at IS NULL) AS place_order
-           FROM programs p JOIN stores s ON s.program_id = p.id WHERE p.id = %s AND s.id = %s""",
-        (store.program_id, store.id),
-    )
-    found = await cursor.fetchone()
-    assert found is not None
-    return found
 
 
 async def _merge_people(
@@ -168,13 +149,9 @@ async def _award_sign_ups(
     earning_from = program["earning_from"]
     if not any(c.joined_at is not None and c.joined_at >= earning_from for c in told.customers):
         return Written()
-    cursor = await connection.execute(
-        """SELECT DISTINCT coalesce(m.merged_into, m.id) AS id FROM store_customers sc
-           JOIN members m ON m.id = sc.member_id
-           WHERE sc.store_id = %s AND sc.external_id = ANY(%s) AND sc.has_account""",
-        (store.id, [customer.external_id for customer in told.customers]),
+    members = await people.members_with_account(
+        connection, store.id, [customer.external_id for customer in told.customers]
     )
-    members = [row["id"] for row in await cursor.fetchall()]
     values = ledger.values_for(
         program_id=store.program_id,
         store_id=store.id,
