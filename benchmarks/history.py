@@ -179,7 +179,7 @@ def fast(platform: str, bench: Bench) -> list[Result]:
 
 def slow(platform: str, bench: Bench) -> list[Result]:
     """With 50 ms for each answer and eight requests in flight: beside what that allows, or our own speed without."""
-    with _opened(bench, platform, FEW, "--prerender") as shop:
+    with _opened(bench, platform, 2 * FEW, "--prerender") as shop:
         shop.ours()
 
         def side(seconds: float) -> Read:

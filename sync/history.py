@@ -7,7 +7,7 @@ run stopped anywhere goes on where it was. It records facts through `sync.apply`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -60,8 +60,7 @@ async def run_import(
     try:
         if run_id is None:
             run_id = await _plan(services, store, platform, is_full=is_full)
-        for noun in _nouns(services, store):
-            await _read_noun(services, store, platform, run_id, noun, progress)
+        await _read(services, store, platform, run_id, progress)
     except PlatformError as error:
         await _note(services, store, run_id, error)
         raise
@@ -128,6 +127,7 @@ async def pause(connection: Connection, store: StoreRow, reason: str, now: datet
 class _Read:
     """A page that was read and waits to be written."""
 
+    noun: Noun
     window_id: int
     page: Page
 
@@ -138,7 +138,7 @@ class _Backlog:
 
     pages: list[_Read] = field(default_factory=list)
     changes: int = 0
-    readers: int = 0
+    is_open: bool = True
     moved: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def put(self, read: _Read) -> None:
@@ -148,15 +148,16 @@ class _Backlog:
             self.changes += len(read.page.changes)
             self.moved.notify_all()
 
-    async def reader_ends(self) -> None:
+    async def close(self) -> None:
+        """Nothing more will come."""
         async with self.moved:
-            self.readers -= 1
+            self.is_open = False
             self.moved.notify_all()
 
     async def take(self) -> list[_Read]:
         """About a batch of pages, what came within `FLUSH_SECONDS`, or [] when all is read and taken."""
         async with self.moved:
-            await self.moved.wait_for(lambda: self.pages or not self.readers)
+            await self.moved.wait_for(lambda: self.pages or not self.is_open)
             with suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_SECONDS):
                     await self.moved.wait_for(self._is_worth_a_commit)
@@ -171,59 +172,75 @@ class _Backlog:
 
     def _is_worth_a_commit(self) -> bool:
         """Pages without changes still carry cursors: a few hundred of them are worth a commit too."""
-        return self.changes >= BATCH or len(self.pages) >= BATCH // 10 or not self.readers
+        return self.changes >= BATCH or len(self.pages) >= BATCH // 10 or not self.is_open
 
 
-async def _read_noun(
-    services: Services, store: StoreRow, platform: Store, run_id: int, noun: Noun, progress: Progress | None
+async def _read(
+    services: Services, store: StoreRow, platform: Store, run_id: int, progress: Progress | None
 ) -> None:
-    """Reads one noun's windows at the same time, writing as they come."""
-    async with services.database.transaction() as connection:
-        windows = await imports.unfinished(connection, store.id, run_id, noun.value)
-    if not windows:
-        return
-    slots = asyncio.Semaphore(AT_ONCE)
-    backlog = _Backlog(readers=len(windows))
+    """Reads noun after noun, and writes in the same order meanwhile: one is written while the next is read."""
+    backlog = _Backlog()
     try:
         async with asyncio.TaskGroup() as group:
-            for window in windows:
-                group.create_task(_read_window(platform, window, slots, backlog))
-            group.create_task(_write(services, store, backlog, noun, progress))
+            group.create_task(_read_nouns(services, store, platform, run_id, backlog))
+            group.create_task(_write(services, store, backlog, progress))
     except BaseExceptionGroup as group_error:
         raise _first(group_error) from group_error
 
 
+async def _read_nouns(
+    services: Services, store: StoreRow, platform: Store, run_id: int, backlog: _Backlog
+) -> None:
+    """Reads one noun's windows at the same time, then the next noun's."""
+    slots = asyncio.Semaphore(AT_ONCE)
+    for noun in _nouns(services, store):
+        async with services.database.transaction() as connection:
+            windows = await imports.unfinished(connection, store.id, run_id, noun.value)
+        async with asyncio.TaskGroup() as group:
+            for window in windows:
+                group.create_task(_read_window(platform, window, slots, backlog))
+    await backlog.close()
+
+
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """What stopped the reading; a refused access tells more than the retries that it caused."""
-    found = list(group.exceptions)
+    found = list(_flat(group))
     return next((error for error in found if isinstance(error, AccessRevokedError)), found[0])
+
+
+def _flat(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _flat(error)
+        else:
+            yield error
 
 
 async def _read_window(
     platform: Store, window: WindowRow, slots: asyncio.Semaphore, backlog: _Backlog
 ) -> None:
+    noun = Noun(window.noun)
     async with slots:
         previous = window.cursor
-        async for page in platform.read(Window(Noun(window.noun), window.spec), window.cursor):
+        async for page in platform.read(Window(noun, window.spec), window.cursor):
             if page.cursor is not None and page.cursor == previous:
                 raise RetryLaterError(
                     "The platform gave the same page twice; reading stops and is tried later."
                 )
             previous = page.cursor
-            await backlog.put(_Read(window.id, page))
+            await backlog.put(_Read(noun, window.id, page))
     if previous is not None:  # it ended without saying so
-        await backlog.put(_Read(window.id, Page((), None)))
-    await backlog.reader_ends()
+        await backlog.put(_Read(noun, window.id, Page((), None)))
 
 
-async def _write(
-    services: Services, store: StoreRow, backlog: _Backlog, noun: Noun, progress: Progress | None
-) -> None:
+async def _write(services: Services, store: StoreRow, backlog: _Backlog, progress: Progress | None) -> None:
     while taken := await backlog.take():
         changes: list[Change] = [change for read in taken for change in read.page.changes]
         await _commit(services, store, taken, changes)
         if progress is not None:
-            progress(noun, len(changes))
+            for noun in Noun:
+                if more := sum(len(read.page.changes) for read in taken if read.noun is noun):
+                    progress(noun, more)
 
 
 async def _commit(services: Services, store: StoreRow, taken: list[_Read], changes: list[Change]) -> None:

@@ -118,7 +118,7 @@ async def test_a_window_resumes_after_any_page(store: Store) -> None:
 @pytest.mark.parametrize("noun", [Noun.CUSTOMERS, Noun.ORDERS])
 async def test_windows_are_many_disjoint_and_of_about_equal_work(store: Store, noun: Noun) -> None:
     windows = await store.windows(noun, None)
-    assert len(windows) <= 16
+    assert len(windows) <= 32
     seen: set[str] = set()
     sizes: dict[str, list[int]] = {}
     for window in windows:
@@ -128,8 +128,8 @@ async def test_windows_are_many_disjoint_and_of_about_equal_work(store: Store, n
         seen |= keys
         sizes.setdefault(str(window.spec["list"]), []).append(len(changes))
     if noun is Noun.ORDERS:
-        assert len(sizes["charges"]) == 8
-        assert max(sizes["charges"]) <= 2 * sum(sizes["charges"]) / 8
+        assert len(sizes["charges"]) >= 8
+        assert max(sizes["charges"]) <= 2 * sum(sizes["charges"]) / len(sizes["charges"])
 
 
 def _key(change: Change, listing: str) -> str:
