@@ -86,6 +86,7 @@ class Client:
         self._key, self._secret = key, secret
         self._pace = pace
         self._patience = patience_seconds
+        self._decoding = asyncio.Lock()
 
     async def get(
         self,
@@ -141,12 +142,13 @@ class Client:
                 raise RetryLaterError(f"The shop could not be reached ({type(error).__name__}).") from None
             if response.status in (429, 503):
                 turn.bad()
-        # Lets the request that waited for this place go out before we spend time on the answer.
-        await asyncio.sleep(0)
         if response.status >= 300:
             raise _refusal(request.method, response.status, response.headers, content)
         try:
-            value = decode(content)
+            # One answer at a time, so that requests go out and answers come in before we spend time on the next.
+            async with self._decoding:
+                await asyncio.sleep(0)
+                value = decode(content)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             # PHP warnings and maintenance pages come with status 200 too.
             raise RetryLaterError(
