@@ -159,6 +159,10 @@ class Store(Protocol):
         """Asks for all our topics at `address`, replacing what we had there; `secret` is a proposal."""
         ...
 
+    async def is_subscribed(self, address: str) -> bool:
+        """True when all our topics are subscribed and switched on at this address."""
+        ...
+
     async def unsubscribe(self, address: str) -> None:
         """Takes our webhooks at `address` out again; fine when there are none."""
         ...

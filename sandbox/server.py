@@ -206,6 +206,10 @@ class Sandbox(ABC):
         """Cancels an order as the platform does it. Sends the webhooks."""
 
     @abstractmethod
+    def give_up_webhooks(self) -> None:
+        """Switches off or deletes all webhooks, as the platform does after too many failures."""
+
+    @abstractmethod
     def throttled(self) -> web.Response:
         """The platform's own answer to too many requests."""
 

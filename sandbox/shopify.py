@@ -104,6 +104,10 @@ class ShopifySandbox(Sandbox):
         """Cancels without repaying; Shopify does not give a used code back."""
         self.till.cancel(order)
 
+    def give_up_webhooks(self) -> None:
+        """Deletes the subscriptions made through the API."""
+        self.hook_desk.forget_all()
+
     def throttled(self) -> web.Response:
         """THROTTLED arrives with HTTP 200."""
         return web.json_response(throttled_answer(self.bucket, 10.0))

@@ -99,10 +99,15 @@ class HookDesk:
         return connection(list(self._found.values()), view=Subscribed.view, first=first, after=after)
 
     def forget_dead(self) -> None:
-        """Deletes API subscriptions whose address has failed eight times in a row."""
+        """Deletes API subscriptions whose address has failed eight times in a row; new ones there start afresh."""
         for uri, failures in self.hooks.failed_in_a_row.items():
             if failures >= _FAILURES_IN_A_ROW:
                 self._found = {gid: found for gid, found in self._found.items() if found.uri != uri}
+                self.hooks.failed_in_a_row[uri] = 0
+
+    def forget_all(self) -> None:
+        """Deletes every API subscription."""
+        self._found.clear()
 
     def emit(self, topic: str, body: Callable[[bool], Mapping[str, Any]]) -> None:
         """Sends "orders/paid" to whoever wants it; `body` is asked with or without the birthday."""

@@ -88,6 +88,11 @@ class StripeSandbox(Sandbox):
         last.append(now)
         return None
 
+    def give_up_webhooks(self) -> None:
+        """Disables every endpoint."""
+        for endpoint in self.account.endpoints:
+            endpoint.status = "disabled"
+
     def throttled(self) -> web.Response:
         error = {
             "message": "Request rate limit exceeded.",

@@ -398,10 +398,11 @@ class EndpointRow(Row):
     secret: str
     description: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    status: str = "enabled"
     object: ClassVar[str] = "webhook_endpoint"
 
     def wants(self, topic: str) -> bool:
-        return "*" in self.enabled_events or topic in self.enabled_events
+        return self.status == "enabled" and ("*" in self.enabled_events or topic in self.enabled_events)
 
     def show(self, expand: frozenset[str] = frozenset()) -> Json:
         return {
@@ -414,7 +415,7 @@ class EndpointRow(Row):
             "enabled_events": self.enabled_events,
             "livemode": False,
             "metadata": self.metadata,
-            "status": "enabled",
+            "status": self.status,
             "url": self.url,
         }
 

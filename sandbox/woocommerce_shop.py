@@ -79,6 +79,11 @@ class WooCommerceShop(Sandbox):
     def codes_in_store(self) -> int:
         return sum(1 for coupon in self.coupons.by_code.values() if _is_ours(coupon))
 
+    def give_up_webhooks(self) -> None:
+        """Disables every webhook."""
+        for hook in self.queue.webhooks.values():
+            hook.status = "disabled"
+
     def throttled(self) -> web.Response:
         """WooCommerce has no limiter; its host's proxy has."""
         return web.Response(status=429, text="<html>Too Many Requests</html>", content_type="text/html")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from connectors.base import Capability, Connector, Installation, Secret, StoreAccess, StoreOptions
+from connectors.base import Capability, Connector, Installation, StoreAccess, StoreOptions
 from rewards.earning import WayKind, WayToEarn
 from rewards.errors import InvalidInputError, PlatformError
 from rewards.money import exponent
@@ -16,6 +16,7 @@ from storage import audit, programs, stores
 from storage.database import Connection
 from storage.stores import StoreRow
 from sync.services import Services
+from sync.subscriptions import subscribe
 
 SETTING = "setting:"  # answers that begin so are the store's settings
 SIGN_UP_POINTS = 100
@@ -150,13 +151,8 @@ async def _subscribe(
         )
     address = f"{services.public_url}/webhooks/{store.platform}/{store.token}"
     try:
-        made = await services.open_store(store).subscribe(address, Secret(secrets.token_urlsafe(32)))
+        # What was known before the subscription signs too: some posts come without one.
+        await subscribe(services, store, address, installation.webhook_secrets)
     except PlatformError as error:
         return None, f"Webhooks are not set up: {error} Until they are, changes come with `perennial sync`."
-    async with services.database.transaction() as connection:
-        # What was known before the subscription signs too: some posts come without one.
-        known = [secret.reveal() for secret in installation.webhook_secrets]
-        signing = list(dict.fromkeys([made.secret.reveal(), *known]))
-        await stores.keep_secrets(connection, services.secret_box, store.id, webhook_secrets=signing)
-        await stores.set_webhooks(connection, store.id, address, made.external_ids)
     return address, None

@@ -1,4 +1,4 @@
-"""The daily look at a store: what we missed, and whether our codes are still as they should be."""
+"""The daily look at a store: its webhooks, what we missed, and whether our codes are still as they should be."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from storage.stores import StoreRow
 from sync.history import run_import
 from sync.push import expire_store
 from sync.services import Services
+from sync.subscriptions import WebhookLook, look_after
 from sync.verify import VerifyReport, verify_codes
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcileReport:
-    """Records read again by noun, grants that ended, and how the codes were found."""
+    """Records read again by noun, grants that ended, and how the codes and the webhooks were found."""
 
     read: Mapping[str, int]
     expired: int
     codes: VerifyReport
+    webhooks: WebhookLook
 
 
 Progress = Callable[[str, int], None]  # what, and how many more of it
@@ -31,21 +33,23 @@ Progress = Callable[[str, int], None]  # what, and how many more of it
 async def reconcile(
     services: Services, store_id: int, *, progress: Progress | None = None
 ) -> ReconcileReport:
-    """Reads what changed since the last reading, so that lost webhooks do no harm, then checks all usable codes.
+    """Sets lost webhooks up again, reads what changed meanwhile, then checks all usable codes.
 
     Raises NotFoundError and PlatformError; what was done until then stays, and the day is not counted as done.
     """
     async with services.database.transaction() as connection:
         store = await stores.by_id(connection, store_id)
     started = services.clock()
-    # Orders first: a code that was used meanwhile is then redeemed, and not reported as used up.
+    # Webhooks before the reading: what happens from then on is told, what happened before is read.
+    webhooks = await look_after(services, store)
+    # Orders before codes: a code that was used meanwhile is then redeemed, and not reported as used up.
     say = progress or _say_nothing
     read = await run_import(services, store_id, progress=lambda noun, more: say(noun.value, more))
     expired = await expire_store(services, store_id)
     codes = VerifyReport()
     if Capability.WRITE_CODES in services.connector(store).capabilities:
         codes = await verify_codes(services, store_id, progress=lambda more: say("codes", more))
-    report = ReconcileReport(read.counts, expired, codes)
+    report = ReconcileReport(read.counts, expired, codes, webhooks)
     async with services.database.transaction() as connection:
         await stores.set_reconciled(connection, store_id, local_today(started, store.time_zone))
         await _note(connection, store, report, services)
@@ -62,6 +66,8 @@ async def _note(connection: Connection, store: StoreRow, report: ReconcileReport
         "grants_expired": report.expired,
         "codes_checked": report.codes.checked,
         "codes_that_differ": len(report.codes.differences),
+        "webhooks": report.webhooks.state,
+        "webhooks_note": report.webhooks.note,
     }
     await audit.record(
         connection,

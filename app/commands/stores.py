@@ -17,6 +17,7 @@ from sync.history import run_import
 from sync.reconcile import ReconcileReport
 from sync.reconcile import reconcile as look_at
 from sync.services import Services
+from sync.subscriptions import WebhookState
 
 
 @click.command()
@@ -161,6 +162,16 @@ async def reconcile(services: Services, store_id: int, as_json: bool) -> None:
     if report.expired:
         output.say(f"{output.count(report.expired, 'code')} ran out unused.")
     show_differences(store_id, report.codes.checked, _differences(report))
+    output.say(_WEBHOOKS_FOUND[report.webhooks.state].format(note=report.webhooks.note))
+
+
+_WEBHOOKS_FOUND = {
+    WebhookState.NOT_SET_UP: "Webhooks are not set up.",
+    WebhookState.ON: "Webhooks are on.",
+    WebhookState.SET_UP_AGAIN: "The platform had switched webhooks off or deleted them; they are set up again.",
+    WebhookState.OFF: "Webhooks are off and could not be set up again: {note}",
+    WebhookState.UNKNOWN: "Whether webhooks are on could not be seen: {note}",
+}
 
 
 def _report(store_id: int, report: ReconcileReport) -> Mapping[str, object]:
@@ -170,6 +181,8 @@ def _report(store_id: int, report: ReconcileReport) -> Mapping[str, object]:
         "grants_expired": report.expired,
         "codes_checked": report.codes.checked,
         "differences": _differences(report),
+        "webhooks": report.webhooks.state,
+        "webhooks_note": report.webhooks.note,
     }
 
 

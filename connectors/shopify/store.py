@@ -53,6 +53,10 @@ class ShopifyStore:
         ids = await subscriptions.subscribe(self._client, address)
         return Subscription(ids, self._credentials["client_secret"])
 
+    async def is_subscribed(self, address: str) -> bool:
+        """Shopify deletes what it gives up; what is listed is on."""
+        return await subscriptions.is_subscribed(self._client, address)
+
     async def unsubscribe(self, address: str) -> None:
         """Takes our webhooks at `address` out again."""
         await subscriptions.unsubscribe(self._client, address)

@@ -68,6 +68,11 @@ async def subscribe(client: ShopifyClient, address: str) -> list[str]:
     return kept + [await _create(client, topic, address) for topic in sorted(missing)]
 
 
+async def is_subscribed(client: ShopifyClient, address: str) -> bool:
+    """True when every topic of ours is subscribed at `address`."""
+    return {found.topic for found in await _at(client, address)}.issuperset(api_topics())
+
+
 async def unsubscribe(client: ShopifyClient, address: str) -> None:
     """Deletes all our subscriptions at `address`."""
     for found in await _at(client, address):

@@ -172,6 +172,8 @@ class Account(msgspec.Struct, gc=False):
 class WebhookEndpoint(msgspec.Struct, gc=False):
     id: str
     url: str
+    status: str = ""
+    enabled_events: list[str] = []
     secret: str | None = None
 
 

@@ -85,6 +85,13 @@ class StripeStore:
         await self._remove([found.id for found in await self._endpoints_at(address) if found.id != made.id])
         return Subscription([made.id], Secret(made.secret))
 
+    async def is_subscribed(self, address: str) -> bool:
+        """True when an endpoint at the address is enabled for all our events."""
+        return any(
+            found.status == "enabled" and TOPICS.issubset(found.enabled_events)
+            for found in await self._endpoints_at(address)
+        )
+
     async def unsubscribe(self, address: str) -> None:
         """Deletes the endpoints at the address."""
         await self._remove([found.id for found in await self._endpoints_at(address)])

@@ -123,6 +123,12 @@ class WooCommerceStore:
         await self._remove_webhooks(address, keep=frozenset(made))
         return Subscription(external_ids=tuple(str(number) for number in made), secret=secret)
 
+    async def is_subscribed(self, address: str) -> bool:
+        """True when each topic has an active webhook at the address; the shop disables those that keep failing."""
+        hooks = await self._webhooks()
+        on = {hook.topic for hook in hooks if hook.delivery_url == address and hook.status == "active"}
+        return on >= TOPICS
+
     async def unsubscribe(self, address: str) -> None:
         """Takes all our webhooks at the address out."""
         await self._remove_webhooks(address, keep=frozenset())

@@ -168,3 +168,16 @@ async def test_a_store_in_trouble_is_said_and_the_codes_wait(
     (store,) = (await merchant.read("stores"))["stores"]
     assert store["status"] == "paused"
     assert set((await merchant.read("codes", "1"))["states"]) == {"decided"}
+
+
+async def test_reconcile_says_how_the_webhooks_are_and_sets_them_up_again(
+    cli: CommandLine, bakery: WooCommerceSandbox
+) -> None:
+    await cli.said(*connect_words(bakery))
+    assert (await cli.read("reconcile", "1"))["webhooks"] == "not_set_up"
+    await cli.said(*connect_words(bakery), PERENNIAL_PUBLIC_URL="http://127.0.0.1:9")
+    assert "Webhooks are on." in await cli.said("reconcile", "1")
+    bakery.give_up_webhooks()
+    assert "they are set up again" in await cli.said("reconcile", "1")
+    found = await cli.read("reconcile", "1")
+    assert (found["webhooks"], found["webhooks_note"]) == ("on", None)

@@ -145,6 +145,25 @@ async def test_subscribing_again_replaces_and_unsubscribing_ends_it(case: Contra
         assert len(shop.ear.deliveries) == len(keys)
 
 
+async def test_webhooks_that_the_platform_gave_up_are_noticed_and_set_up_again(case: ContractCase) -> None:
+    async with open_shop(case, SHORT) as shop:
+        assert not await shop.store.is_subscribed(shop.ear.address)
+        await shop.subscribe()
+        assert await shop.store.is_subscribed(shop.ear.address)
+        assert not await shop.store.is_subscribed(shop.ear.address + "-of-another")
+        shop.sandbox.give_up_webhooks()
+        shop.sandbox.place_order({"email": "a.guest@people.example", "subtotal_minor": 1_000})
+        await shop.sandbox.hooks.quiet()
+        assert shop.ear.deliveries == []
+        assert not await shop.store.is_subscribed(shop.ear.address)
+        await shop.subscribe()
+        assert await shop.store.is_subscribed(shop.ear.address)
+        placed = shop.sandbox.place_order({"email": "a.guest@people.example", "subtotal_minor": 1_000})
+        await until(lambda: shop.ear.deliveries)
+        await shop.sandbox.hooks.quiet()
+        assert str(placed["order"]) in shop.orders_heard()
+
+
 async def test_two_shops_with_equal_ids_do_not_mix(case: ContractCase) -> None:
     other = Seed(number=4, customers=SHORT.customers, orders=SHORT.orders)
     async with open_shop(case, SHORT) as one, open_shop(case, other) as two:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sandbox.server import Sandbox
+from sandbox.woocommerce import WooCommerceSandbox
 from tests.flows.stage import Shop, Stage
 from tests.flows.tills import RULE, points_of
 
@@ -90,3 +93,63 @@ async def test_repeated_reordered_and_forged_webhooks_change_nothing(
     assert await stage.rows("SELECT id, key, round, points FROM ledger_entries ORDER BY id") == before
     assert await stage.rows("SELECT count(*) AS n FROM deliveries") == kept
     assert shop.sandbox.hooks.forged_answers == {401: 6}
+
+
+async def test_webhooks_that_the_platform_gave_up_are_set_up_again_by_the_daily_look(
+    stage: Stage, kind: type[Sandbox]
+) -> None:
+    shop = await stage.open(kind)
+    await shop.earns()
+    shop.sandbox.give_up_webhooks()
+    missed = await shop.buys("ada.new@people.example", 5_000)
+    await stage.settle()
+    assert (await shop.books()).net == {}
+    await stage.days_pass(1)  # the worker asks for the look by itself
+    assert (await shop.books()).net[missed] == points_of(shop.sandbox, missed)
+    later = await shop.buys("guest.new@people.example", 3_333)
+    await stage.settle()
+    assert (await shop.books()).net[later] == points_of(shop.sandbox, later)
+    await stage.days_pass(1)
+    looks = await stage.rows(
+        "SELECT detail->>'webhooks' AS found FROM audit_events WHERE action = 'store.reconciled' ORDER BY id"
+    )
+    assert [look["found"] for look in looks] == ["set_up_again", "on"]
+
+
+async def test_webhooks_disabled_for_their_failures_are_set_up_again_with_a_secret_that_is_known(
+    stage: Stage,
+) -> None:
+    shop = await stage.open(WooCommerceSandbox)
+    await shop.earns()
+    sandbox = shop.sandbox
+    assert isinstance(sandbox, WooCommerceSandbox)
+    for hook in sandbox.queue.webhooks.values():
+        hook.secret = "typed into the shop's settings by somebody"
+    missed = [await shop.buys(f"guest.{number}@people.example", 2_000) for number in range(8)]
+    await stage.settle()
+    assert (await shop.books()).net == {}
+    assert "disabled" in {hook.status for hook in sandbox.queue.webhooks.values()}
+    await shop.reconciles()
+    assert {hook.status for hook in sandbox.queue.webhooks.values()} == {"active"}
+    later = await shop.buys("guest.new@people.example", 3_333)
+    await stage.settle()
+    assert (await shop.books()).net == {order: points_of(sandbox, order) for order in [*missed, later]}
+
+
+async def test_webhooks_that_a_key_may_not_set_up_again_are_reported_and_the_rest_is_done(
+    stage: Stage,
+) -> None:
+    shop = await stage.open(WooCommerceSandbox)
+    await shop.earns()
+    sandbox = shop.sandbox
+    assert isinstance(sandbox, WooCommerceSandbox)
+    sandbox.give_up_webhooks()
+    missed = await shop.buys("ada.new@people.example", 5_000)
+    # The merchant takes the right to write away from the key.
+    sandbox.keys.keys[sandbox.read_write.key] = replace(sandbox.read_write, permission="read")
+    await shop.reconciles()
+    assert (await shop.row()).status == "active"
+    assert list((await shop.books()).net) == [missed]
+    (look,) = await stage.rows("SELECT detail FROM audit_events WHERE action = 'store.reconciled'")
+    assert look["detail"]["webhooks"] == "off"
+    assert "Read/Write permission" in look["detail"]["webhooks_note"]

@@ -1,0 +1,69 @@
+"""A store's webhooks: set up when it is installed, and set up again when the platform has given them up."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from connectors.base import Secret
+from rewards.errors import PlatformError
+from storage import stores
+from storage.stores import StoreRow
+from sync.services import Services
+
+_MOST_SECRETS = 3  # the one that signs now, and those of posts that are late
+
+
+class WebhookState(StrEnum):
+    """How a store's webhooks were found."""
+
+    NOT_SET_UP = "not_set_up"
+    ON = "on"
+    SET_UP_AGAIN = "set_up_again"
+    OFF = "off"  # and could not be set up again
+    UNKNOWN = "unknown"  # the platform did not say
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookLook:
+    """What a look at a store's webhooks came to; `note` says why it came to nothing, when that is so."""
+
+    state: WebhookState = WebhookState.NOT_SET_UP
+    note: str | None = None
+
+
+async def subscribe(services: Services, store: StoreRow, address: str, known: Sequence[Secret]) -> None:
+    """Asks the platform for webhooks at this address, and keeps what will sign them. Raises PlatformError.
+
+    `known` may sign too, newest first. The newest is also what we propose, not a new one: posts may come while webhooks
+    are still being set up, and when that fails halfway, those that stand are signed with something we know.
+    """
+    proposal = known[0] if known else Secret(secrets.token_urlsafe(32))
+    made = await services.open_store(store).subscribe(address, proposal)
+    signing = list(dict.fromkeys(secret.reveal() for secret in (made.secret, *known)))[:_MOST_SECRETS]
+    async with services.database.transaction() as connection:
+        await stores.keep_secrets(connection, services.secret_box, store.id, webhook_secrets=signing)
+        await stores.set_webhooks(connection, store.id, address, made.external_ids)
+
+
+async def look_after(services: Services, store: StoreRow) -> WebhookLook:
+    """Sets the store's webhooks up again when the platform has switched them off or deleted them.
+
+    Never fails for the platform's sake: what a key may not do, or what must wait, is told in the note.
+    """
+    address = store.webhook_address
+    if address is None:
+        return WebhookLook()
+    try:
+        if await services.open_store(store).is_subscribed(address):
+            return WebhookLook(WebhookState.ON)
+    except PlatformError as error:
+        return WebhookLook(WebhookState.UNKNOWN, str(error))
+    known = [Secret(text) for text in stores.webhook_secrets(services.secret_box, store)]
+    try:
+        await subscribe(services, store, address, known)
+    except PlatformError as error:
+        return WebhookLook(WebhookState.OFF, str(error))
+    return WebhookLook(WebhookState.SET_UP_AGAIN)
