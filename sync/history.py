@@ -178,28 +178,41 @@ class _Backlog:
 async def _read(
     services: Services, store: StoreRow, platform: Store, run_id: int, progress: Progress | None
 ) -> None:
-    """Reads noun after noun, and writes in the same order meanwhile: one is written while the next is read."""
+    """Reads noun after noun, and writes in the same order meanwhile: one is written while the next is read.
+
+    What was read before the platform failed is written all the same: the next try goes on from there.
+    """
     backlog = _Backlog()
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_read_nouns(services, store, platform, run_id, backlog))
+            reading = group.create_task(_read_nouns(services, store, platform, run_id, backlog))
             group.create_task(_write(services, store, backlog, progress))
     except BaseExceptionGroup as group_error:
         raise _first(group_error) from group_error
+    if failure := reading.result():
+        raise failure
 
 
 async def _read_nouns(
     services: Services, store: StoreRow, platform: Store, run_id: int, backlog: _Backlog
-) -> None:
-    """Reads one noun's windows at the same time, then the next noun's."""
+) -> PlatformError | None:
+    """Reads one noun's windows at the same time, then the next noun's; what the platform stopped it with, or None."""
     slots = asyncio.Semaphore(AT_ONCE)
-    for noun in _nouns(services, store):
-        async with services.database.transaction() as connection:
-            windows = await imports.unfinished(connection, store.id, run_id, noun.value)
-        async with asyncio.TaskGroup() as group:
-            for window in windows:
-                group.create_task(_read_window(platform, window, slots, backlog))
-    await backlog.close()
+    try:
+        for noun in _nouns(services, store):
+            async with services.database.transaction() as connection:
+                windows = await imports.unfinished(connection, store.id, run_id, noun.value)
+            async with asyncio.TaskGroup() as group:
+                for window in windows:
+                    group.create_task(_read_window(platform, window, slots, backlog))
+    except BaseExceptionGroup as group_error:
+        failure = _first(group_error)
+        if not isinstance(failure, PlatformError):
+            raise
+        return failure
+    finally:
+        await backlog.close()
+    return None
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
