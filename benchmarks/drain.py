@@ -14,15 +14,16 @@ _LIMIT = ("benchmarks/limits/drain.py",)
 # The same rows, whatever numbers they got and whenever they were written.
 _MARK = """
 SELECT (SELECT count(*) FROM deliveries WHERE state = 'handled' AND handled_at IS NOT NULL),
-    (SELECT md5(string_agg(concat_ws(',', email, has_account, home_store_id, balance), ';' ORDER BY email)) FROM members),
+    (SELECT md5(string_agg(concat_ws(',', email, has_account, home_store_id, balance), ';'
+         ORDER BY email, balance)) FROM members),
     (SELECT md5(string_agg(concat_ws(',', c.external_id, c.has_account, lower(c.email_given), c.email, m.email), ';'
          ORDER BY c.external_id)) FROM store_customers c JOIN members m ON m.id = c.member_id),
     (SELECT md5(string_agg(concat_ws(',', o.external_id, c.external_id, status, status_given, currency, subtotal_minor,
          tax_minor, shipping_minor, discount_minor, total_minor, placed_at, paid_at, cancelled_at, is_test, codes::text,
          o.source_updated_at), ';' ORDER BY o.external_id))
      FROM orders o JOIN store_customers c ON c.id = o.store_customer_id),
-    (SELECT md5(string_agg(concat_ws(',', key, round, m.email, points, reason, actor, occurred_at), ';' ORDER BY key))
-     FROM ledger_entries e JOIN members m ON m.id = e.member_id)
+    (SELECT md5(string_agg(concat_ws(',', key, round, c.external_id, points, reason, actor, occurred_at), ';' ORDER BY key))
+     FROM ledger_entries e JOIN store_customers c ON c.id = e.store_customer_id AND c.member_id = e.member_id)
 """
 
 

@@ -18,7 +18,9 @@ WITH claimed AS (
     SELECT id, convert_from(body, 'UTF8')::jsonb AS b FROM deliveries
     WHERE store_id = %(store)s AND state = 'waiting' AND (try_after IS NULL OR try_after <= now())
     ORDER BY id LIMIT %(chunk)s FOR UPDATE SKIP LOCKED)
-SELECT id, b->>'id' AS external_id, lower(b#>>'{billing,email}') AS email, b#>>'{billing,email}' AS email_given,
+SELECT id, b->>'id' AS external_id,
+    CASE WHEN b->>'customer_id' = '0' THEN lower(b#>>'{billing,email}') END AS email,
+    CASE WHEN b->>'customer_id' = '0' THEN b#>>'{billing,email}' END AS email_given,
     CASE WHEN b->>'customer_id' <> '0' THEN b->>'customer_id'
          ELSE 'guest:' || lower(b#>>'{billing,email}') END AS person,
     b->>'status' AS status_given, b->>'currency' AS currency,
@@ -36,7 +38,8 @@ FROM claimed
 PEOPLE = """
 WITH fresh AS (
     SELECT DISTINCT ON (person) person, email, email_given FROM chunk c
-    WHERE NOT EXISTS (SELECT FROM store_customers s WHERE s.store_id = %(store)s AND s.external_id = c.person)
+    WHERE email IS NOT NULL
+        AND NOT EXISTS (SELECT FROM store_customers s WHERE s.store_id = %(store)s AND s.external_id = c.person)
     ORDER BY person, id
 ), made AS (
     INSERT INTO members (program_id, match_store_id, email, has_account, home_store_id, balance, created_at)
@@ -48,6 +51,21 @@ INSERT INTO store_customers (program_id, store_id, member_id, external_id, has_a
 SELECT %(program)s, %(store)s, coalesce(made.id, m.id), person, false, email_given, fresh.email, '{}'
 FROM fresh LEFT JOIN made ON made.email = fresh.email
 LEFT JOIN members m ON m.program_id = %(program)s AND m.match_store_id = %(store)s AND m.email = fresh.email
+"""
+
+# An order by a customer's record that is not here yet says nothing of whose it is.
+NAMELESS = """
+WITH fresh AS MATERIALIZED (
+    SELECT person, nextval(pg_get_serial_sequence('members', 'id')) AS member_id FROM (
+        SELECT DISTINCT person FROM chunk c WHERE email IS NULL
+            AND NOT EXISTS (SELECT FROM store_customers s WHERE s.store_id = %(store)s AND s.external_id = c.person)
+    ) AS people
+), made AS (
+    INSERT INTO members (id, program_id, match_store_id, has_account, home_store_id, balance, created_at)
+    SELECT member_id, %(program)s, %(store)s, false, %(store)s, 0, now() FROM fresh
+)
+INSERT INTO store_customers (program_id, store_id, member_id, external_id, has_account, metadata)
+SELECT %(program)s, %(store)s, member_id, person, false, '{}' FROM fresh
 """
 
 ORDERS = """
@@ -91,7 +109,7 @@ def main(url, store):
         while moved:
             with connection.transaction():
                 moved = connection.execute(CLAIM, values).rowcount
-                for statement in (PEOPLE, ORDERS, AWARDS, HANDLED) if moved else ():
+                for statement in (PEOPLE, NAMELESS, ORDERS, AWARDS, HANDLED) if moved else ():
                     connection.execute(statement, values)
             settled += moved
         took = time.perf_counter() - started_at
