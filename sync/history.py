@@ -34,6 +34,9 @@ _NEEDS = {
     Noun.ORDERS: Capability.READ_ORDERS,
 }
 
+# Orders come last: most people are known by then, and need no stub that is completed later.
+_TOGETHER = ((Noun.CUSTOMERS, Noun.COUPONS), (Noun.ORDERS,))
+
 Progress = Callable[[Noun, int], None]
 
 
@@ -178,7 +181,7 @@ class _Backlog:
 async def _read(
     services: Services, store: StoreRow, platform: Store, run_id: int, progress: Progress | None
 ) -> None:
-    """Reads noun after noun, and writes in the same order meanwhile: one is written while the next is read.
+    """Reads noun after noun, and writes in the order of reading meanwhile: one is written while the next is read.
 
     What was read before the platform failed is written all the same: the next try goes on from there.
     """
@@ -196,12 +199,11 @@ async def _read(
 async def _read_nouns(
     services: Services, store: StoreRow, platform: Store, run_id: int, backlog: _Backlog
 ) -> PlatformError | None:
-    """Reads one noun's windows at the same time, then the next noun's; what the platform stopped it with, or None."""
+    """Reads the windows of nouns that go together, then the next nouns'; what the platform stopped it with, or None."""
     slots = asyncio.Semaphore(AT_ONCE)
     try:
-        for noun in _nouns(services, store):
-            async with services.database.transaction() as connection:
-                windows = await imports.unfinished(connection, store.id, run_id, noun.value)
+        for together in _TOGETHER:
+            windows = await _unfinished(services, store, run_id, together)
             async with asyncio.TaskGroup() as group:
                 for window in windows:
                     group.create_task(_read_window(platform, window, slots, backlog))
@@ -213,6 +215,14 @@ async def _read_nouns(
     finally:
         await backlog.close()
     return None
+
+
+async def _unfinished(
+    services: Services, store: StoreRow, run_id: int, nouns: Sequence[Noun]
+) -> list[WindowRow]:
+    async with services.database.transaction() as connection:
+        found = [await imports.unfinished(connection, store.id, run_id, noun.value) for noun in nouns]
+    return [window for windows in found for window in windows]
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
