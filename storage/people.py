@@ -1,7 +1,7 @@
 """Store customers and the members behind them, a staged chunk at a time.
 
-`incoming_people` holds full records and, for orders that come before their customer (or without any), stubs: only an
-external id and an e-mail. A guest's external id is made from their e-mail, so that everybody who orders has a row.
+`incoming_people` holds full records, and stubs of guests: only an external id that is made from their e-mail, so that
+everybody who orders has a row.
 """
 
 from __future__ import annotations
@@ -68,6 +68,19 @@ INSERT INTO store_customers ({_CUSTOMER_COLUMNS})
 SELECT %(program)s, %(store)s, member_id, external_id, has_account, email_given, email, name, locale,
     accepts_marketing, joined_at, source_updated_at, metadata
 FROM fresh ORDER BY external_id
+"""
+
+# Who ordered under a customer's record that was not told of yet: known by its id alone.
+_ADD_UNTOLD = f"""
+WITH fresh AS MATERIALIZED (
+    SELECT p.external_id, {_NEXT_ID} AS member_id
+    FROM (SELECT DISTINCT person AS external_id FROM incoming_orders WHERE person IS NOT NULL) p WHERE {_UNKNOWN}
+), made AS (
+    INSERT INTO members (id, program_id, match_store_id, has_account, home_store_id, balance, created_at)
+    SELECT member_id, %(program)s, %(scope)s, false, %(store)s, 0, %(now)s FROM fresh
+)
+INSERT INTO store_customers (program_id, store_id, member_id, external_id, has_account, metadata)
+SELECT %(program)s, %(store)s, member_id, external_id, false, '{{}}' FROM fresh ORDER BY external_id
 """
 
 # A later version wins; where the platform gives none, the later arrival. The earliest joining time is kept.
@@ -157,10 +170,22 @@ async def merge_people(
     await connection.execute(_UPDATE_MEMBERS, values)
 
 
+async def add_untold(
+    connection: Connection, *, program_id: int, store_id: int, scope: int, now: datetime
+) -> None:
+    """Makes a store customer for everybody in `incoming_orders` who has none.
+
+    Nothing but the id: an order's e-mail may be another than the account's, and whom it belongs to would then hang on
+    whether the order or the customer was told of first.
+    """
+    values = {"program": program_id, "store": store_id, "scope": scope, "now": now}
+    await connection.execute(_ADD_UNTOLD, values)
+
+
 async def add_stubs(
     connection: Connection, *, program_id: int, store_id: int, scope: int, now: datetime
 ) -> None:
-    """As `merge_people`, for chunks that hold only stubs: nothing known changes."""
+    """As `merge_people`, for chunks that hold only guests' stubs: nothing known changes."""
     await _add_new(connection, {"program": program_id, "store": store_id, "scope": scope, "now": now})
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 from zoneinfo import ZoneInfo
 
 from connectors.base import Capability
@@ -20,6 +20,12 @@ from storage.ledger import Written
 from storage.stores import StoreRow
 from sync import staged
 from sync.staged import Sorted
+
+
+class _Whose(TypedDict):
+    program_id: int
+    store_id: int
+    scope: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ async def apply_changes(
     await staging.prepare(connection)
     program = await programs.terms_now(connection, store.program_id, store.id)
     await _merge_people(connection, store, told, program, now)
-    touched = await _merge_orders(connection, store, told, now)
+    touched = await _merge_orders(connection, store, told, program, now)
     await _merge_coupons(connection, store, told, now)
     written, redeemed = Written(), 0
     if told.customers and program["earning_from"] is not None and program["sign_up"] is not None:
@@ -83,30 +89,32 @@ async def _merge_people(
 ) -> None:
     customers = staged.latest_customers(told.customers)
     rows = staged.customer_rows(customers.values(), ZoneInfo(store.time_zone))
-    stubs = staged.stub_rows(customers, told.orders)
-    if rows or stubs:
+    guests = staged.guest_rows(told.orders)
+    if rows or guests:
         await staging.fill(connection, "incoming_people", rows)
-        await staging.fill(connection, "incoming_people", stubs)
+        await staging.fill(connection, "incoming_people", guests)
         merge = people.merge_people if customers else people.add_stubs
-        await merge(
-            connection,
-            program_id=store.program_id,
-            store_id=store.id,
-            scope=0 if program["match_across_stores"] else store.id,
-            now=now,
-        )
+        await merge(connection, **_whose(store, program), now=now)
     if told.customers_deleted:
         await people.mark_deleted(connection, store.id, told.customers_deleted, now)
 
 
+def _whose(store: StoreRow, program: dict[str, Any]) -> _Whose:
+    """Where people are looked for: e-mails are matched within the store, or across the program."""
+    scope = 0 if program["match_across_stores"] else store.id
+    return {"program_id": store.program_id, "store_id": store.id, "scope": scope}
+
+
 async def _merge_orders(
-    connection: Connection, store: StoreRow, told: Sorted, now: datetime
+    connection: Connection, store: StoreRow, told: Sorted, program: dict[str, Any], now: datetime
 ) -> list[str] | None:
     """Merges orders and refunds; the external ids of all orders told of, or None."""
+    whose = _whose(store, program)
     refunds = told.refunds + [(o.external_id, refund) for o in told.orders for refund in o.refunds]
     await _mark_deleted(connection, store, told.orders_restored, now)
     for layer in staged.order_layers(told.orders) if told.orders else ():
         await staging.fill(connection, "incoming_orders", map(staged.order_row, layer.values()))
+        await people.add_untold(connection, **whose, now=now)
         await orders.merge_orders(connection, program_id=store.program_id, store_id=store.id)
         if len(layer) < len(told.orders):
             await staging.empty(connection, "incoming_orders")

@@ -6,7 +6,7 @@ layers that are merged one after another.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
@@ -147,20 +147,16 @@ def customer_rows(customers: Iterable[Customer], zone: ZoneInfo) -> list[tuple[o
     return [_customer_row(customer, zone) for customer in customers]
 
 
-def stub_rows(customers: Container[str], orders: Iterable[Order]) -> list[tuple[object, ...]]:
-    """The first columns of rows for `incoming_people`, for everybody who ordered and is not among the customers.
-
-    A stub for a customer's record has no e-mail: an order's may be another than the account's, and whom it belongs to
-    would then hang on whether the order or the customer was told of first.
-    """
-    stubs: dict[str, tuple[object, ...]] = {}
+def guest_rows(orders: Iterable[Order]) -> list[tuple[object, ...]]:
+    """The first columns of rows for `incoming_people`, for everybody who ordered without a customer's record."""
+    guests: dict[str, tuple[object, ...]] = {}
     for order in orders:
-        person = person_of(order)
-        if person is None or person in stubs or person in customers:
+        if order.customer_external_id:
             continue
-        email = None if order.customer_external_id else order.email
-        stubs[person] = (person, False, False, clean(email), normalised(email))
-    return list(stubs.values())
+        person = person_of(order)
+        if person is not None and person not in guests:
+            guests[person] = (person, False, False, clean(order.email), normalised(order.email))
+    return list(guests.values())
 
 
 def _customer_row(customer: Customer, zone: ZoneInfo) -> tuple[object, ...]:
