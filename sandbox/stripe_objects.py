@@ -5,6 +5,7 @@ Kept small and shown in full: a shop of 200,000 orders must fit into memory. Sha
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -52,16 +53,16 @@ _NO_SESSION_PARTS: Json = dict.fromkeys(
 
 
 @dataclass(slots=True, eq=False)
-class Row:
+class Row(ABC):
     """Anything with an id and a time of creation, in unix seconds."""
 
     id: str
     created: int
     object: ClassVar[str] = ""
 
+    @abstractmethod
     def show(self, expand: frozenset[str] = frozenset()) -> Json:
         """The object as the API gives it."""
-        raise NotImplementedError
 
 
 @dataclass(slots=True, eq=False)
