@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -92,14 +93,14 @@ async def advance(
     """Moves windows on, in the transaction that stores their rows: (window id, cursor or None when done, records)."""
     await connection.execute(
         """UPDATE import_windows w
-           SET cursor = coalesce(s.cursor, w.cursor), records = w.records + s.records, done_at = s.done_at
-           FROM unnest(%(windows)s::bigint[], %(cursors)s::jsonb[], %(records)s::bigint[], %(done)s::timestamptz[])
+           SET cursor = coalesce(s.cursor::jsonb, w.cursor), records = w.records + s.records, done_at = s.done_at
+           FROM unnest(%(windows)s::bigint[], %(cursors)s::text[], %(records)s::bigint[], %(done)s::timestamptz[])
                AS s (id, cursor, records, done_at)
            WHERE w.store_id = %(store)s AND w.id = s.id AND w.done_at IS NULL""",
         {
             "store": store_id,
             "windows": [window_id for window_id, _, _ in steps],
-            "cursors": [None if cursor is None else Jsonb(dict(cursor)) for _, cursor, _ in steps],
+            "cursors": [None if cursor is None else json.dumps(dict(cursor)) for _, cursor, _ in steps],
             "records": [records for _, _, records in steps],
             "done": [now if cursor is None else None for _, cursor, _ in steps],
         },

@@ -167,6 +167,7 @@ async def merge_people(
     for row in await cursor.fetchall():
         await _settle_email(connection, row, values)
     await _add_new(connection, values)
+    await connection.execute(_ADD_NAMELESS, values)
     await connection.execute(_UPDATE_MEMBERS, values)
 
 
@@ -185,12 +186,12 @@ async def add_untold(
 async def add_stubs(
     connection: Connection, *, program_id: int, store_id: int, scope: int, now: datetime
 ) -> None:
-    """As `merge_people`, for chunks that hold only guests' stubs: nothing known changes."""
+    """As `merge_people`, for chunks that hold only guests' stubs: nothing known changes, and all have an e-mail."""
     await _add_new(connection, {"program": program_id, "store": store_id, "scope": scope, "now": now})
 
 
 async def _add_new(connection: Connection, values: dict[str, Any]) -> None:
-    for statement in (_ADD_MEMBERS, _ADD_CUSTOMERS, _ADD_NAMELESS):
+    for statement in (_ADD_MEMBERS, _ADD_CUSTOMERS):
         await connection.execute(statement, values)
 
 

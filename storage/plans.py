@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from storage.database import Connection
 
-_BY_KEY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+# Columns of a SELECT, which may have others beside them.
+BY_KEY = ", ".join(f"set_config('enable_{way}', 'off', true)" for way in ("seqscan", "hashjoin", "mergejoin"))
 
 
 async def by_key(connection: Connection) -> None:
@@ -14,4 +15,4 @@ async def by_key(connection: Connection) -> None:
     every chunk. Statements for chunks also say so themselves: look-ups in them are subqueries with OFFSET 0, which the
     planner does not turn around.
     """
-    await connection.execute(_BY_KEY)
+    await connection.execute(f"SELECT {BY_KEY}")

@@ -36,8 +36,9 @@ _TABLES = {
 
 async def prepare(connection: Connection) -> None:
     """Makes the connection's staging tables if it has none yet, and empties them if this transaction used them."""
-    await plans.by_key(connection)
-    cursor = await connection.execute("SELECT to_regclass('pg_temp.incoming_coupons') IS NOT NULL AS there")
+    cursor = await connection.execute(
+        f"SELECT {plans.BY_KEY}, to_regclass('pg_temp.incoming_coupons') IS NOT NULL AS there"
+    )
     found = await cursor.fetchone()
     if not found or not found["there"]:
         for name, columns in _TABLES.items():
@@ -74,8 +75,16 @@ _encode = msgspec.json.Encoder().encode
 def _written(table: str, columns: Sequence[Sequence[object]]) -> tuple[str, list[list[str]]]:
     """The names of the columns that are given, and each column's values as text."""
     known = _columns(table)[: len(columns)]
-    texts = [_WRITERS[kind](values) for (_, kind), values in zip(known, columns, strict=True)]
+    texts = [_texts(kind, values) for (_, kind), values in zip(known, columns, strict=True)]
     return ", ".join(name for name, _ in known), texts
+
+
+def _texts(kind: str, values: Sequence[Any]) -> list[str]:
+    """One column's values as text; half the columns of a chunk hold one value all the way, which is written once."""
+    first = values[0]
+    if first == values[-1] and values.count(first) == len(values):
+        return _WRITERS[kind]((first,)) * len(values)
+    return _WRITERS[kind](values)
 
 
 @cache

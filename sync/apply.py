@@ -57,19 +57,19 @@ async def apply_changes(
     await staging.prepare(connection)
     program = await programs.terms_now(connection, store.program_id, store.id)
     await _merge_people(connection, store, told, program, now)
-    touched = await _merge_orders(connection, store, told, program, now)
+    await _merge_orders(connection, store, told, program, now)
     await _merge_coupons(connection, store, told, now)
     written, redeemed = Written(), 0
     if told.customers and program["earning_from"] is not None and program["sign_up"] is not None:
         written += await _award_sign_ups(connection, store, told, program, now)
-    if touched is not None:
+    if touched := await _touched(connection, store, told, program):
         written += await _settle_orders(connection, store, touched, program, now)
         if program["has_codes"]:
             # Also without a code in sight: an order that redeemed one may have lost it, or be cancelled without naming it.
             redeemed = await grants.settle_redemptions(
                 connection,
                 store.id,
-                await orders.ids_of(connection, store.id, touched),
+                touched,
                 returns_on_cancel=Capability.CODE_RETURNS_ON_CANCEL in capabilities,
                 now=now,
             )
@@ -107,10 +107,9 @@ def _whose(store: StoreRow, program: dict[str, Any]) -> _Whose:
 
 async def _merge_orders(
     connection: Connection, store: StoreRow, told: Sorted, program: dict[str, Any], now: datetime
-) -> list[str] | None:
-    """Merges orders and refunds; the external ids of all orders told of, or None."""
+) -> None:
+    """Merges orders and refunds."""
     whose = _whose(store, program)
-    refunds = told.refunds + [(o.external_id, refund) for o in told.orders for refund in o.refunds]
     await _mark_deleted(connection, store, told.orders_restored, now)
     for layer in staged.order_layers(told.orders) if told.orders else ():
         await staging.fill(connection, "incoming_orders", map(staged.order_row, layer.values()))
@@ -118,15 +117,27 @@ async def _merge_orders(
         await orders.merge_orders(connection, program_id=store.program_id, store_id=store.id)
         if len(layer) < len(told.orders):
             await staging.empty(connection, "incoming_orders")
-    if refunds:
-        rows = (staged.refund_row(external_id, refund) for external_id, refund in refunds)
+    if told.refunds:
+        rows = (staged.refund_row(external_id, refund) for external_id, refund in told.refunds)
         await staging.fill(connection, "incoming_refunds", rows)
         await orders.merge_refunds(connection, store_id=store.id)
     await _mark_deleted(connection, store, told.orders_deleted, now)
-    if not (told.orders or refunds or told.orders_deleted):
-        return None
-    touched = {order.external_id for order in told.orders} | {external_id for external_id, _ in refunds}
-    return sorted(touched | told.orders_deleted.keys())
+
+
+async def _touched(
+    connection: Connection, store: StoreRow, told: Sorted, program: dict[str, Any]
+) -> list[int]:
+    """Our ids of the orders told of, by any word; [] while they can neither earn, nor lose, nor redeem anything."""
+    if not (_earns(program) or program["has_entries"] or program["has_codes"]):
+        return []
+    touched = {order.external_id for order in told.orders} | {order_id for order_id, _ in told.refunds}
+    touched |= told.orders_deleted.keys()
+    return await orders.ids_of(connection, store.id, sorted(touched)) if touched else []
+
+
+def _earns(program: dict[str, Any]) -> bool:
+    """Whether orders earn points by themselves now."""
+    return program["earning_from"] is not None and program["place_order"] is not None
 
 
 async def _mark_deleted(
@@ -173,7 +184,7 @@ async def _award_sign_ups(
 
 
 async def _settle_orders(
-    connection: Connection, store: StoreRow, touched: list[str], program: dict[str, Any], now: datetime
+    connection: Connection, store: StoreRow, touched: list[int], program: dict[str, Any], now: datetime
 ) -> Written:
     """Awards what may be awarded now, then brings awards down (or up again) to what the orders' state leaves."""
     written = Written()
@@ -185,13 +196,10 @@ async def _settle_orders(
         way_id=program["place_order"],
         earning_from=program["earning_from"],
     )
-    earns = program["earning_from"] is not None and program["place_order"] is not None
-    # Whatever is told of an order, also when nothing earns now: a refund, its end, or that it lives again.
-    if not earns and not program["has_entries"]:
-        return written
-    values["orders"] = await orders.ids_of(connection, store.id, touched)
-    if earns:
+    values["orders"] = touched
+    if _earns(program):
         written += await ledger.award_orders(connection, values, is_run=False)
+    # Whatever is told of an order, also when nothing earns now: a refund, its end, or that it lives again.
     return written + await ledger.take_back(connection, values)
 
 

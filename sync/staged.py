@@ -51,6 +51,8 @@ def sort(changes: Iterable[Change]) -> Sorted:
         if kind is OrderSaved:
             order = change.order  # type: ignore[union-attr]
             found.orders.append(order)
+            if order.refunds:
+                found.refunds += [(order.external_id, refund) for refund in order.refunds]
             if found.orders_deleted and order.external_id in found.orders_deleted:
                 found.orders_restored[order.external_id] = found.orders_deleted.pop(order.external_id)
         elif kind is CustomerSaved:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 
@@ -43,6 +44,9 @@ _REFUND_STATUS = {
     "failed": RefundStatus.FAILED,
     "canceled": RefundStatus.FAILED,
 }
+
+
+_time = partial(datetime.fromtimestamp, tz=UTC)
 
 
 class Deleted(msgspec.Struct, gc=False):
@@ -394,7 +398,3 @@ def _birthday(text: str | None) -> Birthday | None:
         return parse_birthday(text)
     except InvalidInputError:
         return None
-
-
-def _time(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
