@@ -7,7 +7,6 @@ rows, and a row costs the client a few microseconds.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -66,9 +65,9 @@ async def fill(connection: Connection, table: str, rows: Iterable[Sequence[objec
 # the client; whole columns at a time take a tenth of that. (postgresql.org/docs/current/sql-copy.html, "Text Format")
 
 _NULL = r"\N"
-_SPECIAL = re.compile(r"[\\\t\n\r\0]")
 # What shops send may hold NUL, which PostgreSQL's text cannot.
-_ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\0": None})
+_SPECIAL = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\0": None}
+_ESCAPED = str.maketrans(_SPECIAL)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -96,9 +95,11 @@ def _columns(table: str) -> list[tuple[str, str]]:
 
 def _escaped(values: Sequence[Any]) -> list[str]:
     """Texts; most have nothing to escape, and one look at all of them tells."""
-    if _SPECIAL.search("".join([value for value in values if value])):
+    has_nulls = None in values
+    text = "".join(filter(None, values) if has_nulls else values)
+    if any(special in text for special in _SPECIAL):
         return [_NULL if value is None else value.translate(_ESCAPED) for value in values]
-    return [_NULL if value is None else value for value in values]
+    return [_NULL if value is None else value for value in values] if has_nulls else list(values)
 
 
 def _plain(values: Sequence[Any]) -> list[str]:

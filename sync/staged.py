@@ -82,6 +82,9 @@ def _sort_rare(found: Sorted, change: Change) -> None:
 
 def order_layers(orders: Sequence[Order]) -> list[dict[str, Order]]:
     """The orders by external id, repeats in later layers."""
+    first = {order.external_id: order for order in orders}
+    if len(first) == len(orders):
+        return [first]
     layers: list[dict[str, Order]] = [{}]
     for order in orders:
         for layer in layers:
