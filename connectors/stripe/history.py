@@ -12,7 +12,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import pairwise
+from functools import partial
+from itertools import accumulate, pairwise
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from connectors.base import Noun, Page, StoreOptions, Window
 from connectors.stripe import mapping
 from connectors.stripe.client import Client
 from connectors.stripe.webhooks import TOPICS_BY_NOUN, changes_of_event
+from connectors.windows import even, tapering
 from rewards.changes import Change, Ignored
 
 PAGE = 100
@@ -123,12 +125,16 @@ _LISTINGS = {
     ),
 }
 
-# Which list tells where a noun's objects lie in time, and how many windows each of its lists is cut into.
-_PLANS: Mapping[Noun, tuple[str, Mapping[str, int]]] = {
-    Noun.CUSTOMERS: ("customers", {"customers": 8}),
-    Noun.COUPONS: ("promotion_codes", {"coupons": 1, "promotion_codes": 8}),
-    # Twice as many as are read at a time, so that the last ones do not keep all others waiting.
-    Noun.ORDERS: ("charges", {"sessions": 12, "charges": 16, "refunds": 2}),
+# Which list tells where a noun's objects lie in time, and how each of its lists is cut; each window costs about half a
+# page more. Those that are read last taper off.
+_Cut = Callable[[int], Sequence[int]]
+_PLANS: Mapping[Noun, tuple[str, Mapping[str, _Cut]]] = {
+    Noun.CUSTOMERS: ("customers", {"customers": even}),
+    Noun.COUPONS: ("promotion_codes", {"coupons": partial(even, parts=1), "promotion_codes": even}),
+    Noun.ORDERS: (
+        "charges",
+        {"refunds": partial(even, parts=2), "sessions": even, "charges": partial(tapering, least=3)},
+    ),
 }
 
 _stubs = msgspec.json.Decoder(_Stubs)
@@ -143,13 +149,17 @@ class Density:
     edges: Sequence[int]
     counts: Sequence[float]
 
-    def cuts(self, parts: int) -> list[int]:
-        """The moments that cut the whole into parts of about equal numbers, fewer when there is little."""
+    @property
+    def pages(self) -> int:
+        """About how many pages all of it fills, one at least."""
+        return int(sum(self.counts) // PAGE) + 1
+
+    def cuts(self, sizes: Sequence[int]) -> list[int]:
+        """The moments that cut the whole into parts of about these sizes, each a number of pages."""
         total = sum(self.counts)
-        parts = min(parts, int(total // PAGE) + 1)
         cuts, passed, stretch = [], 0.0, 0
-        for part in range(1, parts):
-            goal = total * part / parts
+        for read in accumulate(sizes[:-1]):
+            goal = total * read / sum(sizes)
             while stretch < len(self.counts) - 1 and passed + self.counts[stretch] < goal:
                 passed += self.counts[stretch]
                 stretch += 1
@@ -173,8 +183,8 @@ class History:
         start = int(since.timestamp()) if since else None
         density = await self._density(_LISTINGS[probe], start)
         found = []
-        for name, parts in plan.items():
-            edges = [start, *density.cuts(parts), None]
+        for name, cut in plan.items():
+            edges = [start, *density.cuts(cut(density.pages)), None]
             found += [Window(noun, {"list": name, "gte": gte, "lt": lt}) for gte, lt in pairwise(edges)]
         if since:
             oldest = self._clock() - timedelta(days=EVENT_DAYS)

@@ -7,12 +7,14 @@ import html
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate, pairwise
 from typing import Any
 
 import aiohttp
 import msgspec
 
 from connectors.base import Noun, Page, Secret, StoreAccess, StoreOptions, Subscription, Window
+from connectors.windows import tapering
 from connectors.woocommerce.client import Client
 from connectors.woocommerce.coupon_mapping import (
     COUPON_FIELDS,
@@ -40,7 +42,6 @@ from rewards.errors import InvalidInputError, RefusedError
 from rewards.records import CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
 
 PER_PAGE = 100
-_WINDOWS = 8
 _PATIENCE_SECONDS = 60.0
 _ANY = msgspec.json.Decoder(list[msgspec.Raw])
 _CURRENCY = msgspec.json.Decoder(CurrencyData)
@@ -162,7 +163,7 @@ class WooCommerceStore:
     # -- history -----------------------------------------------------------------------------------------------------
 
     async def windows(self, noun: Noun, since: datetime | None) -> Sequence[Window]:
-        """Up to eight ranges of pages of the list in the order of ids; the last one has no end.
+        """Ranges of pages of the list in the order of ids; the last one has no end.
 
         Customers and coupons have no trustworthy "changed since", so they are always read whole.
         """
@@ -172,11 +173,13 @@ class WooCommerceStore:
         if total < 0:  # a host that strips the header: one window, read until a page is not full
             return [Window(noun, {"from": 1, "to": None, "total": total, "filter": changed})]
         pages = -(-total // PER_PAGE)
-        count = min(_WINDOWS, pages)
-        starts = [1 + pages * number // count for number in range(count)]
+        ends = [*accumulate(tapering(pages))]
         return [
-            Window(noun, {"from": start, "to": end, "total": total, "filter": changed})
-            for start, end in zip(starts, [*(start - 1 for start in starts[1:]), None], strict=False)
+            Window(
+                noun,
+                {"from": start + 1, "to": end if end < pages else None, "total": total, "filter": changed},
+            )
+            for start, end in pairwise([0, *ends])
         ]
 
     async def read(self, window: Window, after: Mapping[str, object] | None) -> AsyncIterator[Page]:
