@@ -120,9 +120,13 @@ class WooCommerceSandbox(WooCommerceShop):
             people = sorted(people, key=lambda person: person.name)
         if request.query.get("order", "asc") == "desc":
             people = people[::-1]
-        return self._page(
-            request, people, lambda person, fields: _text(customer_json(person, self.world, self.url), fields)
-        )
+        return self._page(request, people, self._customer_text)
+
+    def _customer_text(self, person: Person, fields: str) -> bytes:
+        kept = self.rendered_customers.setdefault(fields, {}) if self.prerendered else {}
+        if person not in kept:
+            kept[person] = _text(customer_json(person, self.world, self.url), fields)
+        return kept[person]
 
     def _get_customers(self, request: web.Request) -> web.Response:
         return _json(customer_json(self.account(int(request.match_info["id"])), self.world, self.url))

@@ -26,8 +26,8 @@ _OURS = "perennial_"  # coupons with a meta field of this beginning were made by
 class WooCommerceShop(Sandbox):
     """Everything of one shop but its API.
 
-    `is_https` makes it behave as behind TLS (Basic instead of OAuth); `prerendered` keeps the text of every order once
-    written, so that a measurement sees the client and not this server. `busy_seconds` is how long each answer takes;
+    `is_https` makes it behave as behind TLS (Basic instead of OAuth); `prerendered` keeps the text of every order and
+    customer once written, so that a measurement sees the client and not this server. `busy_seconds` is how long each answer takes;
     with more than `most_in_flight` at a time the host answers 503.
     """
 
@@ -44,6 +44,8 @@ class WooCommerceShop(Sandbox):
         super().__init__(world, clock=clock)
         self.zone = ZoneInfo(world.seed.time_zone)
         self.coupons = CouponShelf(self.zone)
+        self.prerendered = prerendered
+        self.rendered_customers: dict[str, dict[Person, bytes]] = {}
         self.orders = OrderBook(world, self._used_coupon, keep_rendered=prerendered)
         self.queue = WooHooks(self.faults, self._resource, self.now)
         self.hooks = self.queue
