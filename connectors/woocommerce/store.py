@@ -1,86 +1,36 @@
-"""One WooCommerce shop over its API: facts, webhooks, history. Codes are in `coupons.py`."""
+"""One WooCommerce shop over its API: facts and webhooks. History is in `history.py`, codes in `coupons.py`."""
 
 from __future__ import annotations
 
 import asyncio
 import html
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import accumulate, pairwise
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 
 import aiohttp
 import msgspec
 
-from connectors.base import Noun, Page, Secret, StoreAccess, StoreOptions, Subscription, Window
-from connectors.windows import tapering
+from connectors.base import Noun, Page, Secret, StoreAccess, Subscription, Window
 from connectors.woocommerce.client import Client
-from connectors.woocommerce.coupon_mapping import (
-    COUPON_FIELDS,
-    CouponData,
-    coupon_change,
-)
 from connectors.woocommerce.coupons import Coupons
+from connectors.woocommerce.history import PER_PAGE, History
 from connectors.woocommerce.mapping import (
-    CUSTOMER_FIELDS,
-    ORDER_FIELDS,
     CurrencyData,
-    CustomerData,
     IndexData,
-    OrderData,
     WebhookData,
-    customer_change,
-    order_change,
     time_zone,
     webhook_body,
 )
 from connectors.woocommerce.pace import pace_of
 from connectors.woocommerce.webhooks import TOPICS
-from rewards.changes import Change, Ignored
-from rewards.errors import InvalidInputError, RefusedError
+from rewards.errors import RefusedError
 from rewards.records import CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
 
-PER_PAGE = 100
 _PATIENCE_SECONDS = 60.0
-_ANY = msgspec.json.Decoder(list[msgspec.Raw])
 _CURRENCY = msgspec.json.Decoder(CurrencyData)
 _INDEX = msgspec.json.Decoder(IndexData)
 _WEBHOOK = msgspec.json.Decoder(WebhookData)
 _WEBHOOKS = msgspec.json.Decoder(list[WebhookData])
-
-
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """How one noun's list is read."""
-
-    path: str
-    fields: str
-    page: Callable[[bytes], Any]  # a list of the noun's structs
-    item: Callable[[bytes], Any]
-    change: Callable[[Any, StoreOptions], Change]
-
-
-def _listing(path: str, fields: str, struct: type, change: Callable[[Any, StoreOptions], Change]) -> _Listing:
-    many: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
-    one: msgspec.json.Decoder[Any] = msgspec.json.Decoder(struct)
-    return _Listing(path, fields, many.decode, one.decode, change)
-
-
-_LISTINGS: Mapping[Noun, _Listing] = {
-    Noun.CUSTOMERS: _listing("wc/v3/customers", CUSTOMER_FIELDS, CustomerData, customer_change),
-    Noun.COUPONS: _listing("wc/v3/coupons", COUPON_FIELDS, CouponData, coupon_change),
-    Noun.ORDERS: _listing("wc/v3/orders", ORDER_FIELDS, OrderData, order_change),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """One page as read, and how long the whole list was at that moment."""
-
-    changes: list[Change]
-    total: int
-    is_full: bool
 
 
 class WooCommerceStore:
@@ -88,7 +38,6 @@ class WooCommerceStore:
 
     def __init__(self, access: StoreAccess, session: aiohttp.ClientSession) -> None:
         self._external_id = access.external_id
-        self._options = access.options
         base = access.api_base or access.external_id
         settings = access.options.settings
         self._client = Client(
@@ -100,6 +49,7 @@ class WooCommerceStore:
             patience_seconds=_seconds(settings.get("patience_seconds", ""), _PATIENCE_SECONDS),
         )
         self._coupons = Coupons(self._client, access.options)
+        self._history = History(self._client, access.options)
 
     async def facts(self) -> ShopFacts:
         """Name and time zone from the index, which needs no key; the currency, which does."""
@@ -163,95 +113,12 @@ class WooCommerceStore:
     # -- history -----------------------------------------------------------------------------------------------------
 
     async def windows(self, noun: Noun, since: datetime | None) -> Sequence[Window]:
-        """Ranges of pages of the list in the order of ids; the last one has no end.
+        """Ranges of pages of the noun's list."""
+        return await self._history.windows(noun, since)
 
-        Customers and coupons have no trustworthy "changed since", so they are always read whole.
-        """
-        listing, changed = _LISTINGS[noun], _changed_since(noun, since)
-        params = {**changed, "_fields": "id", "per_page": "1"}
-        total = (await self._client.get(listing.path, _ANY.decode, params)).total
-        if total < 0:  # a host that strips the header: one window, read until a page is not full
-            return [Window(noun, {"from": 1, "to": None, "total": total, "filter": changed})]
-        pages = -(-total // PER_PAGE)
-        ends = [*accumulate(tapering(pages))]
-        return [
-            Window(
-                noun,
-                {"from": start + 1, "to": end if end < pages else None, "total": total, "filter": changed},
-            )
-            for start, end in pairwise([0, *ends])
-        ]
-
-    async def read(self, window: Window, after: Mapping[str, object] | None) -> AsyncIterator[Page]:
-        """The window's pages; while one is being used the next is already being fetched.
-
-        The list moves under us when orders come or go. When it has become shorter, what was on a page not yet read may
-        now be on one read before, so reading goes back by as much; when longer, the end moves on by as much.
-        """
-        start, total = _number(window.spec["from"]), _number(window.spec["total"])
-        end = _number(window.spec["to"]) if window.spec["to"] is not None else None
-        page = start
-        if after:
-            page, total = _number(after["page"]), _number(after["total"])
-        ahead: dict[int, asyncio.Task[_Read]] = {}
-        try:
-            while True:
-                task = ahead.pop(page, None) or asyncio.ensure_future(self._page(window, page))
-                if end is None or page < end:
-                    self._fetch_ahead(ahead, window, page + 1, total)
-                read = await task
-                grown = max(0, read.total - _number(window.spec["total"]))
-                last = None if end is None else end + -(-grown // PER_PAGE)
-                following = page + 1
-                if read.total < total:
-                    following = max(1, page - -(-(total - read.total) // PER_PAGE))
-                    _drop(ahead)
-                is_over = not read.is_full if last is None else page >= last
-                total = read.total
-                if is_over and following > page:
-                    yield Page(read.changes, None)
-                    return
-                yield Page(read.changes, {"page": following, "total": total})
-                page = following
-        finally:
-            _drop(ahead)
-
-    def _fetch_ahead(
-        self, ahead: dict[int, asyncio.Task[_Read]], window: Window, page: int, total: int
-    ) -> None:
-        if page not in ahead and (page - 1) * PER_PAGE < total:
-            task = ahead[page] = asyncio.ensure_future(self._page(window, page))
-            # Fetched for nothing when reading stops or fails: then nobody else looks at how it ended.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-    async def _page(self, window: Window, page: int) -> _Read:
-        listing = _LISTINGS[window.noun]
-        changed = window.spec["filter"]
-        assert isinstance(changed, Mapping)
-        params = {
-            **{str(name): str(value) for name, value in changed.items()},
-            "_fields": listing.fields,
-            "order": "asc",
-            "orderby": "id",
-            "per_page": str(PER_PAGE),
-            "page": str(page),
-        }
-        answer = await self._client.get(listing.path, lambda body: self._changes(listing, body), params)
-        return _Read(answer.value, answer.total, len(answer.value) == PER_PAGE)
-
-    def _changes(self, listing: _Listing, body: bytes) -> list[Change]:
-        """A page's changes; one record that a plugin has bent out of shape does not spoil the others."""
-        options, change = self._options, listing.change
-        try:
-            return [change(data, options) for data in listing.page(body)]
-        except (msgspec.ValidationError, InvalidInputError):
-            return [self._one_change(listing, raw) for raw in _ANY.decode(body)]
-
-    def _one_change(self, listing: _Listing, raw: msgspec.Raw) -> Change:
-        try:
-            return listing.change(listing.item(bytes(raw)), self._options)
-        except (msgspec.ValidationError, InvalidInputError):
-            return Ignored("a record that cannot be read; look for a plugin that changes WooCommerce's API")
+    def read(self, window: Window, after: Mapping[str, object] | None) -> AsyncIterator[Page]:
+        """The window's pages."""
+        return self._history.read(window, after)
 
     # -- codes -------------------------------------------------------------------------------------------------------
 
@@ -275,25 +142,6 @@ class WooCommerceStore:
 def open_store(access: StoreAccess, session: aiohttp.ClientSession) -> WooCommerceStore:
     """The shop behind the access."""
     return WooCommerceStore(access, session)
-
-
-def _changed_since(noun: Noun, since: datetime | None) -> dict[str, str]:
-    """The filter for changes; it is strictly later and to the second, so it starts a second earlier."""
-    if since is None or noun is not Noun.ORDERS:
-        return {}
-    moment = since.astimezone(UTC).replace(microsecond=0) - timedelta(seconds=1)
-    return {"modified_after": moment.strftime("%Y-%m-%dT%H:%M:%S"), "dates_are_gmt": "true"}
-
-
-def _drop(ahead: dict[int, asyncio.Task[_Read]]) -> None:
-    for task in ahead.values():
-        task.cancel()
-    ahead.clear()
-
-
-def _number(value: object) -> int:
-    assert isinstance(value, int)
-    return value
 
 
 def _seconds(text: str, otherwise: float) -> float:

@@ -1,0 +1,181 @@
+"""One shop's past: lists cut into windows of pages, read while the shop goes on selling."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate, pairwise
+from typing import Any
+
+import msgspec
+
+from connectors.base import Noun, Page, StoreOptions, Window
+from connectors.windows import tapering
+from connectors.woocommerce.client import Client
+from connectors.woocommerce.coupon_mapping import COUPON_FIELDS, CouponData, coupon_change
+from connectors.woocommerce.mapping import (
+    CUSTOMER_FIELDS,
+    ORDER_FIELDS,
+    CustomerData,
+    OrderData,
+    customer_change,
+    order_change,
+)
+from rewards.changes import Change, Ignored
+from rewards.errors import InvalidInputError
+
+PER_PAGE = 100
+_ANY = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """How one noun's list is read."""
+
+    path: str
+    fields: str
+    page: Callable[[bytes], Any]  # a list of the noun's structs
+    item: Callable[[bytes], Any]
+    change: Callable[[Any, StoreOptions], Change]
+
+
+def _listing(path: str, fields: str, struct: type, change: Callable[[Any, StoreOptions], Change]) -> _Listing:
+    many: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
+    one: msgspec.json.Decoder[Any] = msgspec.json.Decoder(struct)
+    return _Listing(path, fields, many.decode, one.decode, change)
+
+
+_LISTINGS: Mapping[Noun, _Listing] = {
+    Noun.CUSTOMERS: _listing("wc/v3/customers", CUSTOMER_FIELDS, CustomerData, customer_change),
+    Noun.COUPONS: _listing("wc/v3/coupons", COUPON_FIELDS, CouponData, coupon_change),
+    Noun.ORDERS: _listing("wc/v3/orders", ORDER_FIELDS, OrderData, order_change),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One page as read, and how long the whole list was at that moment."""
+
+    changes: list[Change]
+    total: int
+    is_full: bool
+
+
+class History:
+    """Customers, coupons and orders of one shop."""
+
+    def __init__(self, client: Client, options: StoreOptions) -> None:
+        self._client = client
+        self._options = options
+
+    async def windows(self, noun: Noun, since: datetime | None) -> Sequence[Window]:
+        """Ranges of pages of the list in the order of ids; the last one has no end.
+
+        Customers and coupons have no trustworthy "changed since", so they are always read whole.
+        """
+        listing, changed = _LISTINGS[noun], _changed_since(noun, since)
+        params = {**changed, "_fields": "id", "per_page": "1"}
+        total = (await self._client.get(listing.path, _ANY.decode, params)).total
+        if total < 0:  # a host that strips the header: one window, read until a page is not full
+            return [Window(noun, {"from": 1, "to": None, "total": total, "filter": changed})]
+        pages = -(-total // PER_PAGE)
+        ends = [*accumulate(tapering(pages))]
+        return [
+            Window(
+                noun,
+                {"from": start + 1, "to": end if end < pages else None, "total": total, "filter": changed},
+            )
+            for start, end in pairwise([0, *ends])
+        ]
+
+    async def read(self, window: Window, after: Mapping[str, object] | None) -> AsyncIterator[Page]:
+        """The window's pages; while one is being used the next is already being fetched.
+
+        The list moves under us when orders come or go. When it has become shorter, what was on a page not yet read may
+        now be on one read before, so reading goes back by as much; when longer, the end moves on by as much.
+        """
+        start, total = _number(window.spec["from"]), _number(window.spec["total"])
+        end = _number(window.spec["to"]) if window.spec["to"] is not None else None
+        page = start
+        if after:
+            page, total = _number(after["page"]), _number(after["total"])
+        ahead: dict[int, asyncio.Task[_Read]] = {}
+        try:
+            while True:
+                task = ahead.pop(page, None) or asyncio.ensure_future(self._page(window, page))
+                if end is None or page < end:
+                    self._fetch_ahead(ahead, window, page + 1, total)
+                read = await task
+                grown = max(0, read.total - _number(window.spec["total"]))
+                last = None if end is None else end + -(-grown // PER_PAGE)
+                following = page + 1
+                if read.total < total:
+                    following = max(1, page - -(-(total - read.total) // PER_PAGE))
+                    _drop(ahead)
+                is_over = not read.is_full if last is None else page >= last
+                total = read.total
+                if is_over and following > page:
+                    yield Page(read.changes, None)
+                    return
+                yield Page(read.changes, {"page": following, "total": total})
+                page = following
+        finally:
+            _drop(ahead)
+
+    def _fetch_ahead(
+        self, ahead: dict[int, asyncio.Task[_Read]], window: Window, page: int, total: int
+    ) -> None:
+        if page not in ahead and (page - 1) * PER_PAGE < total:
+            task = ahead[page] = asyncio.ensure_future(self._page(window, page))
+            # Fetched for nothing when reading stops or fails: then nobody else looks at how it ended.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def _page(self, window: Window, page: int) -> _Read:
+        listing = _LISTINGS[window.noun]
+        changed = window.spec["filter"]
+        assert isinstance(changed, Mapping)
+        params = {
+            **{str(name): str(value) for name, value in changed.items()},
+            "_fields": listing.fields,
+            "order": "asc",
+            "orderby": "id",
+            "per_page": str(PER_PAGE),
+            "page": str(page),
+        }
+        answer = await self._client.get(listing.path, lambda body: self._changes(listing, body), params)
+        return _Read(answer.value, answer.total, len(answer.value) == PER_PAGE)
+
+    def _changes(self, listing: _Listing, body: bytes) -> list[Change]:
+        """A page's changes; one record that a plugin has bent out of shape does not spoil the others."""
+        options, change = self._options, listing.change
+        try:
+            return [change(data, options) for data in listing.page(body)]
+        except (msgspec.ValidationError, InvalidInputError):
+            return [self._one_change(listing, raw) for raw in _ANY.decode(body)]
+
+    def _one_change(self, listing: _Listing, raw: msgspec.Raw) -> Change:
+        try:
+            return listing.change(listing.item(bytes(raw)), self._options)
+        except (msgspec.ValidationError, InvalidInputError):
+            return Ignored("a record that cannot be read; look for a plugin that changes WooCommerce's API")
+
+
+def _changed_since(noun: Noun, since: datetime | None) -> dict[str, str]:
+    """The filter for changes; it is strictly later and to the second, so it starts a second earlier."""
+    if since is None or noun is not Noun.ORDERS:
+        return {}
+    moment = since.astimezone(UTC).replace(microsecond=0) - timedelta(seconds=1)
+    return {"modified_after": moment.strftime("%Y-%m-%dT%H:%M:%S"), "dates_are_gmt": "true"}
+
+
+def _drop(ahead: dict[int, asyncio.Task[_Read]]) -> None:
+    for task in ahead.values():
+        task.cancel()
+    ahead.clear()
+
+
+def _number(value: object) -> int:
+    assert isinstance(value, int)
+    return value
