@@ -6,7 +6,6 @@ rows, and a row costs the client a few microseconds.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -117,7 +116,7 @@ def _array(texts: Iterable[str]) -> str:
 
 
 def _documents(values: Sequence[Any]) -> list[str]:
-    return _escaped([json.dumps(value) if value else "{}" for value in values])
+    return _escaped([_encode(value).decode() if value else "{}" for value in values])
 
 
 _WRITERS: Mapping[str, Callable[[Sequence[Any]], list[str]]] = {
