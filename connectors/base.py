@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import aiohttp
 
 from rewards.changes import Change
-from rewards.records import CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
+from rewards.records import Binding, Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
 
 
 class Secret(str):
@@ -48,6 +48,14 @@ class Capability(StrEnum):
     FREE_SHIPPING = "free_shipping"
     CODES_FOR_GUESTS = "codes_for_guests"  # a personal code can be bound to an e-mail without an account
     CODE_RETURNS_ON_CANCEL = "code_returns_on_cancel"  # a cancelled order gives its code back
+    OPEN_CODES = "open_codes"  # single-use codes that whoever holds them can use
+    FREE_PRODUCT = "free_product"
+    LIMIT_TO_PRODUCTS = "limit_to_products"
+    LIMIT_TO_COLLECTIONS = "limit_to_collections"
+    FIRST_TIME_ONLY = "first_time_only"
+    COMBINES = "combines"  # a code can be used together with other discounts
+    SHARED_LIMIT_PER_CUSTOMER = "shared_limit_per_customer"  # a coupon for everybody, once for each customer
+    WRITE_BIRTHDAY = "write_birthday"
     WEBHOOKS = "webhooks"
 
 
@@ -198,6 +206,18 @@ class Store(Protocol):
         ...
 
 
+@runtime_checkable
+class WritesBirthdays(Protocol):
+    """What a Store offers besides where its platform has Capability.WRITE_BIRTHDAY. Raises only PlatformError."""
+
+    async def write_birthday(self, customer_external_id: str, birthday: Birthday) -> None:
+        """Writes the birthday into the customer's record, where its payloads are read from; no year where none is known.
+
+        Raises RefusedError when the customer is gone.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class StoreAccess:
     """What opens one store's API. `external_id` is the platform's id of the store; `api_base` a base URL or None."""
@@ -252,3 +272,5 @@ class Connector:
     open_store: Callable[[StoreAccess, aiohttp.ClientSession], Store]
     push_size: int
     default_settings: Mapping[str, str] = field(default_factory=dict)
+    # In plain words, for merchants: what this platform cannot do, or what a choice means there.
+    explains: Mapping[Capability | Binding, str] = field(default_factory=dict)

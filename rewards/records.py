@@ -120,18 +120,32 @@ class BenefitKind(StrEnum):
     PERCENTAGE = "percentage"
     AMOUNT = "amount"
     FREE_SHIPPING = "free_shipping"
+    FREE_PRODUCT = "free_product"  # one unit of one of the benefit's products; the shopper adds it
     OTHER = "other"  # seen in a store, never made by us
+
+
+class Binding(StrEnum):
+    """Who can use a code: the member it was made for only, or whoever holds it, once."""
+
+    BOUND = "bound"
+    OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True)
 class Benefit:
-    """What a coupon gives: `basis_points` (1000 is 10 %) or `amount_minor` of `currency`, as the kind says."""
+    """What a coupon gives: `basis_points` (1000 is 10 %) or `amount_minor` of `currency`, as the kind says.
+
+    With products or collections (platform's ids) it counts for those only; `first_time_only`: for a first order only.
+    """
 
     kind: BenefitKind
     basis_points: int | None = None
     amount_minor: int | None = None
     currency: str | None = None
     minimum_minor: int | None = None
+    product_external_ids: tuple[str, ...] = ()
+    collection_external_ids: tuple[str, ...] = ()
+    first_time_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +169,11 @@ class Coupon:
 
 @dataclass(frozen=True, slots=True)
 class CodeDraft:
-    """A personal, single-use code that a store shall hold.
+    """A single-use code that a store shall hold: bound to one customer, or open to whoever holds it.
 
     `code` is deterministic, so that a retry asks for the same one; `idempotency_key` names the grant.
     `reward_key` is the same for all codes of one version of a reward: codes that can share a discount find it by this.
+    `combines`: it may be used together with other discounts.
     """
 
     code: str
@@ -170,6 +185,8 @@ class CodeDraft:
     ends_at: datetime
     customer_external_id: str | None
     email: str | None
+    binding: Binding = Binding.BOUND
+    combines: bool = False
 
 
 @dataclass(frozen=True, slots=True)

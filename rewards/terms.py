@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rewards.codes import check_prefix
 from rewards.errors import InvalidInputError
-from rewards.records import Benefit, BenefitKind
+from rewards.records import Benefit, BenefitKind, Binding
 
 MAX_NAME = 100
 MAX_LEAD_DAYS = 90
@@ -25,6 +25,8 @@ class RewardTerms:
     lead_days: int = 0
     validity_days: int = 30
     code_prefix: str = ""
+    binding: Binding = Binding.BOUND
+    combines: bool = False  # may be used together with other discounts
 
     def __post_init__(self) -> None:
         if not 0 <= self.lead_days <= MAX_LEAD_DAYS:

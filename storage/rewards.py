@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from rewards.errors import InvalidInputError, NotFoundError
 from rewards.occasions import Trigger
-from rewards.records import Benefit, BenefitKind
+from rewards.records import Benefit, BenefitKind, Binding
 from rewards.terms import RewardTerms, reward_name
 from storage import audit
 from storage.database import Connection
@@ -45,7 +45,7 @@ class RewardVersionRow:
 
 
 _SELECT = """SELECT r.id, r.program_id, r.name, r.trigger, r.is_on, r.version, v.id AS version_id, r.changed_at,
-    v.benefit, v.lead_days, v.validity_days, v.code_prefix
+    v.benefit, v.lead_days, v.validity_days, v.code_prefix, v.rules
     FROM rewards r JOIN reward_versions v ON v.program_id = r.program_id AND v.reward_id = r.id
         AND v.version = r.version"""
 
@@ -77,7 +77,7 @@ async def versions(
     """Versions by their ids."""
     cursor = await connection.execute(
         """SELECT v.id, v.program_id, v.reward_id, r.name AS reward_name, v.version, v.benefit, v.lead_days,
-               v.validity_days, v.code_prefix
+               v.validity_days, v.code_prefix, v.rules
            FROM reward_versions v JOIN rewards r ON r.id = v.reward_id
            WHERE v.program_id = %s AND v.id = ANY(%s)""",
         (program_id, sorted(set(version_ids))),
@@ -152,7 +152,7 @@ async def _add_version(
     await connection.execute(
         """INSERT INTO reward_versions (program_id, reward_id, version, benefit, lead_days, validity_days,
                code_prefix, rules, created_at)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, '{}', %s)""",
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)""",
         (
             program_id,
             reward_id,
@@ -161,6 +161,7 @@ async def _add_version(
             terms.lead_days,
             terms.validity_days,
             terms.code_prefix,
+            Jsonb(_rules(terms)),
             now,
         ),
     )
@@ -176,6 +177,7 @@ async def _note(connection: Connection, reward: RewardRow, action: str, now: dat
         "lead_days": reward.terms.lead_days,
         "validity_days": reward.terms.validity_days,
         "code_prefix": reward.terms.code_prefix,
+        **_rules(reward.terms),
     }
     await audit.record(
         connection,
@@ -200,10 +202,22 @@ def _version_row(found: Mapping[str, Any]) -> RewardVersionRow:
 
 
 def _terms(found: Mapping[str, Any]) -> RewardTerms:
-    benefit = {**found["benefit"], "kind": BenefitKind(found["benefit"]["kind"])}
+    rules = found["rules"]
     return RewardTerms(
-        benefit=Benefit(**benefit),
+        benefit=_benefit(found["benefit"]),
         lead_days=found["lead_days"],
         validity_days=found["validity_days"],
         code_prefix=found["code_prefix"],
+        binding=Binding(rules.get("binding", Binding.BOUND)),
+        combines=rules.get("combines", False),
     )
+
+
+def _rules(terms: RewardTerms) -> dict[str, object]:
+    return {"binding": terms.binding.value, "combines": terms.combines}
+
+
+def _benefit(stored: Mapping[str, Any]) -> Benefit:
+    """Versions from before a field was there have its default; JSON knows no tuples."""
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+    return Benefit(**{**values, "kind": BenefitKind(stored["kind"])})

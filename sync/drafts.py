@@ -53,6 +53,8 @@ def _draft(
         ends_at=grant.valid_until,
         customer_external_id=grant.customer_external_id,
         email=grant.email,
+        binding=version.terms.binding,
+        combines=version.terms.combines,
     )
 
 

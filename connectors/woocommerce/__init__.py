@@ -8,7 +8,18 @@ from connectors.woocommerce.webhooks import WooCommerceWebhooks
 
 CONNECTOR = Connector(
     platform="woocommerce",
-    capabilities=frozenset(Capability),
+    capabilities=frozenset(
+        {
+            Capability.READ_CUSTOMERS,
+            Capability.READ_ORDERS,
+            Capability.READ_COUPONS,
+            Capability.WRITE_CODES,
+            Capability.FREE_SHIPPING,
+            Capability.CODES_FOR_GUESTS,
+            Capability.CODE_RETURNS_ON_CANCEL,
+            Capability.WEBHOOKS,
+        }
+    ),
     webhooks=WooCommerceWebhooks(),
     install=WooCommerceInstall(),
     open_store=open_store,
