@@ -219,5 +219,8 @@ def _rules(terms: RewardTerms) -> dict[str, object]:
 
 def _benefit(stored: Mapping[str, Any]) -> Benefit:
     """Versions from before a field was there have its default; JSON knows no tuples."""
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
-    return Benefit(**{**values, "kind": BenefitKind(stored["kind"])})
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
+    }
+    values["kind"] = BenefitKind(stored["kind"])
+    return Benefit(**values)
