@@ -13,6 +13,7 @@ import aiohttp
 import connectors
 from app.settings import Settings
 from app.worker import Timing
+from connectors.addresses import guarded_connector, is_public
 from connectors.base import Connector
 from rewards.errors import AlreadyReversedError
 from storage.database import Database
@@ -55,7 +56,7 @@ async def open_services(
     try:
         await (migrate(database) if database.is_embedded else check_schema(database))
         box = SecretBox.open(settings.key_text, settings.data_dir)
-        async with open_session() as session:
+        async with open_session(allow_private_hosts=settings.allow_private_hosts) as session:
             yield Services(
                 database=database,
                 connectors=load_connectors(),
@@ -69,10 +70,11 @@ async def open_services(
         await database.close()
 
 
-def open_session() -> aiohttp.ClientSession:
-    """The HTTP session that all platforms share."""
+def open_session(*, allow_private_hosts: bool) -> aiohttp.ClientSession:
+    """The HTTP session that all platforms share; each of its connections is checked, redirects included."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
-    return aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+    connector = aiohttp.TCPConnector() if allow_private_hosts else guarded_connector(is_public)
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
 
 
 @asynccontextmanager
