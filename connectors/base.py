@@ -7,16 +7,20 @@ InvalidInputError from an InstallFlow.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import aiohttp
 
+from connectors.turns import LocalTurns
 from rewards.changes import Change
 from rewards.records import Binding, Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
+
+if TYPE_CHECKING:
+    from connectors.web import WebInstall
 
 
 class Secret(str):
@@ -57,6 +61,7 @@ class Capability(StrEnum):
     SHARED_LIMIT_PER_CUSTOMER = "shared_limit_per_customer"  # a coupon for everybody, once for each customer
     WRITE_BIRTHDAY = "write_birthday"
     WEBHOOKS = "webhooks"
+    MAINTENANCE = "maintenance"  # something has to be done from time to time even when nobody opens the store
 
 
 class Noun(StrEnum):
@@ -218,14 +223,68 @@ class WritesBirthdays(Protocol):
         ...
 
 
+@runtime_checkable
+class NeedsMaintenance(Protocol):
+    """What a Store offers besides where its platform has Capability.MAINTENANCE. Raises only PlatformError."""
+
+    async def maintain(self) -> None:
+        """Does what keeps the access alive, such as renewing a token that ends soon; does nothing when nothing is due.
+
+        Asked for every 15 minutes for each active store: what is not due must cost no request.
+        """
+        ...
+
+
+class Turns(Protocol):
+    """The budgets that a platform gives one store, by name, shared by everybody who talks to that store."""
+
+    async def take(self, name: str, *, per_second: float, cost: float = 1.0, burst: float = 0.0) -> None:
+        """Returns when `cost` units of the budget may be spent, first come first served.
+
+        It refills by `per_second` (0: no limit) and holds `burst` units more than one; burst 0 gives an even grid.
+        """
+        ...
+
+    async def correct(self, name: str, *, available: float, per_second: float, burst: float) -> None:
+        """Takes over what the platform says is left, less what the caller has on its way there."""
+        ...
+
+    async def pause(self, name: str, seconds: float) -> None:
+        """Nothing of this budget may be spent before so many seconds have passed."""
+        ...
+
+
+Credentials = Mapping[str, Secret]
+
+
+class Keeper(Protocol):
+    """Renews a store's credentials, so that of all our processes one asks the platform at a time."""
+
+    async def renew(
+        self, stale: Credentials, ask: Callable[[Credentials], Awaitable[Credentials]]
+    ) -> Credentials:
+        """All credentials of the store, newer than `stale`: another's renewal since then, or what `ask` gives.
+
+        `ask` gets the stored ones and gives all that shall be stored, which is done before anything else can fail;
+        it must not wait for a turn. Raises what `ask` raises (then nothing is stored), and AccessRevokedError when
+        the store was uninstalled meanwhile.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class StoreAccess:
-    """What opens one store's API. `external_id` is the platform's id of the store; `api_base` a base URL or None."""
+    """What opens one store's API. `external_id` is the platform's id of the store; `api_base` a base URL or None.
+
+    Without a keeper (before the store is installed) renewed credentials are lost with the process.
+    """
 
     external_id: str
-    credentials: Mapping[str, Secret]
+    credentials: Credentials
     options: StoreOptions
     api_base: str | None = None
+    turns: Turns = field(default_factory=LocalTurns)
+    keeper: Keeper | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,3 +333,4 @@ class Connector:
     default_settings: Mapping[str, str] = field(default_factory=dict)
     # In plain words, for merchants: what this platform cannot do, or what a choice means there.
     explains: Mapping[Capability | Binding, str] = field(default_factory=dict)
+    web: WebInstall | None = None  # pages for merchants, below /install/<platform>

@@ -210,9 +210,13 @@ class KnownCode:
 
 @dataclass(frozen=True, slots=True)
 class ShopFacts:
-    """What a store says of itself. `time_zone` is an IANA name."""
+    """What a store says of itself. `time_zone` is an IANA name.
+
+    `notices`: what the merchant should know (a missing permission, fields that are not shown to us), a sentence each.
+    """
 
     external_id: str
     name: str
     time_zone: str
     currency: str
+    notices: tuple[str, ...] = ()
