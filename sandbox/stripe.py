@@ -11,18 +11,26 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from aiohttp import web
 
 from sandbox.server import CheckoutRefused, Post, Sandbox
+from sandbox.stripe_access import Access, App, Key
 from sandbox.stripe_account import Account
 from sandbox.stripe_api import Api
-from sandbox.stripe_objects import ChargeRow, CodeRow, CustomerRow, EventRow, RefundRow, SessionRow
+from sandbox.stripe_limits import Limiter, refusal
+from sandbox.stripe_objects import (
+    ChargeRow,
+    CodeRow,
+    CustomerRow,
+    EndpointRow,
+    EventRow,
+    RefundRow,
+    SessionRow,
+)
 from sandbox.stripe_seed import birthday_text
 from sandbox.world import EarningRule, Person, World
 
@@ -31,7 +39,10 @@ _TAX_PERCENT = 21
 
 
 class StripeSandbox(Sandbox):
-    """Stripe for one account. `prerendered` keeps each page of history as bytes, for shops that do not change."""
+    """Stripe for one account in one mode. `prerendered` keeps each page of history as bytes, for shops that do not change.
+
+    `requests_per_second` is the limit on everything; with a live key each endpoint has a limit of its own beside it.
+    """
 
     platform = "stripe"
     base_is_total = True  # a charge knows neither tax nor shipping, so points count on all of it
@@ -42,17 +53,31 @@ class StripeSandbox(Sandbox):
         world: World,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        requests_per_second: int = 25,
+        requests_per_second: int | None = None,
         prerendered: bool = False,
+        mode: str = "test",
     ) -> None:
         world.base_is_total = self.base_is_total
         super().__init__(world, clock=clock)
         self.account = Account(world, lambda: self.clock(), self._send)
-        self.key = f"rk_test_sandbox{world.seed.number:08d}"
-        self.api = Api(self.account, {self.key}, prerendered=prerendered)
-        self.requests_per_second = requests_per_second
+        self.account.is_live = mode == "live"
+        self.key = f"rk_{mode}_sandbox{world.seed.number:08d}"
+        self.access = Access(self.account.id, {self.key: Key()}, lambda: self.clock(), mode=mode)
+        self.api = Api(self.account, self.access, prerendered=prerendered)
+        self.connect_endpoints: list[EndpointRow] = []  # of the developer whose app the account has installed
+        self.throttled_as = "global-rate"
+        live = (100, 25) if mode == "live" else (25, None)
+        self.limiter = Limiter(requests_per_second or live[0], live[1])
         self.hooks.resign = self._signed
-        self._last_second: deque[float] = deque()
+
+    @property
+    def requests_per_second(self) -> int:
+        """The limit on everything."""
+        return self.limiter.in_all
+
+    @requests_per_second.setter
+    def requests_per_second(self, value: int) -> None:
+        self.limiter.in_all = value
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         self.api.add_routes(router)
@@ -79,14 +104,9 @@ class StripeSandbox(Sandbox):
     # -- limits and refusals -----------------------------------------------------------------------------------------
 
     def too_fast(self, request: web.Request) -> web.Response | None:
-        """At most so many requests in any second, of all endpoints together."""
-        now, last = time.monotonic(), self._last_second
-        while last and last[0] <= now - 1:
-            last.popleft()
-        if len(last) >= self.requests_per_second:
-            return self.throttled()
-        last.append(now)
-        return None
+        """Stripe's limits on requests in any second."""
+        reason = self.limiter.reason(request.method, request.path)
+        return refusal(reason) if reason else None
 
     def give_up_webhooks(self) -> None:
         """Disables every endpoint."""
@@ -94,14 +114,7 @@ class StripeSandbox(Sandbox):
             endpoint.status = "disabled"
 
     def throttled(self) -> web.Response:
-        error = {
-            "message": "Request rate limit exceeded.",
-            "type": "invalid_request_error",
-            "code": "rate_limit",
-            "doc_url": "https://stripe.com/docs/error-codes/rate-limit",
-        }
-        headers = {"Stripe-Rate-Limited-Reason": "global-rate"}
-        return web.json_response({"error": error}, status=429, headers=headers)
+        return refusal(self.throttled_as)
 
     def refused_credentials(self) -> web.Response:
         error = {
@@ -115,22 +128,76 @@ class StripeSandbox(Sandbox):
 
     def _send(self, event: EventRow) -> None:
         """Posts an event to every endpoint that asked for its kind, in the endpoint's version."""
-        takers = [endpoint for endpoint in self.account.endpoints if endpoint.wants(event.type)]
-        for endpoint in takers:
-            version = endpoint.api_version or "2026-10-28.endive"
-            body = json.dumps(event.show(api_version=version, pending=len(takers)), indent=2).encode()
-            headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "Stripe/1.0"}
-            self.hooks.send(self._signed(Post(endpoint.url, headers, body, event.id)))
+        own = [endpoint for endpoint in self.account.endpoints if endpoint.wants(event.type)]
+        app = self.access.app
+        apps = [e for e in self.connect_endpoints if app and app.is_installed and e.wants(event.type)]
+        for endpoint in own + apps:
+            self._post(
+                endpoint, event, pending=len(own), account=self.account.id if endpoint in apps else None
+            )
+
+    def _post(
+        self,
+        endpoint: EndpointRow,
+        event: EventRow,
+        *,
+        pending: int,
+        account: str | None,
+        is_live: bool | None = None,
+    ) -> None:
+        """One post; those to a developer's Connect endpoint say whose event it is."""
+        shown = event.show(api_version=endpoint.api_version or "2026-10-28.endive", pending=pending)
+        if account is not None:
+            shown["account"] = account
+        text = json.dumps(shown, indent=2)
+        if self.account.is_live if is_live is None else is_live:
+            text = text.replace('"livemode": false', '"livemode": true')
+        headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "Stripe/1.0"}
+        self.hooks.send(self._signed(Post(endpoint.url, headers, text.encode(), event.id)))
 
     def _signed(self, post: Post) -> Post:
         """The post with a signature of this moment, by every live secret of its address."""
         at = str(int(self.clock().timestamp()))
         parts = [f"t={at}"]
-        for endpoint in self.account.endpoints:
-            if endpoint.url == post.url:
-                digest = hmac.new(endpoint.secret.encode(), f"{at}.".encode() + post.body, hashlib.sha256)
+        for endpoint in [*self.account.endpoints, *self.connect_endpoints]:
+            if endpoint.url != post.url:
+                continue
+            for secret in (endpoint.secret, *endpoint.old_secrets):
+                digest = hmac.new(secret.encode(), f"{at}.".encode() + post.body, hashlib.sha256)
                 parts.append("v1=" + digest.hexdigest())
         return replace(post, headers={**post.headers, "Stripe-Signature": ",".join(parts)})
+
+    # -- a Stripe App of somebody else's -----------------------------------------------------------------------------
+
+    def offer_app(
+        self, redirect_uri: str, events_to: str | None = None, topics: Sequence[str] = ("*",)
+    ) -> App:
+        """A developer has an app that this account can install, with one Connect endpoint for all who do."""
+        app = App(f"ca_Sbx{self.account.id[-8:]}", f"sk_{self.access.mode}_developer", (redirect_uri,))
+        self.access.app = app
+        if events_to is not None:
+            secret = "whsec_app" + hashlib.sha256(events_to.encode()).hexdigest()[:24]
+            self.connect_endpoints.append(
+                EndpointRow(
+                    "we_1Connect", self.account.now, events_to, list(topics), "2026-10-28.endive", secret
+                )
+            )
+        return app
+
+    def stray(self, event: EventRow, *, account: str | None = None, is_live: bool | None = None) -> None:
+        """Posts an event to the Connect endpoints as another account's, or as one of the other mode: both happen."""
+        for endpoint in self.connect_endpoints:
+            self._post(endpoint, event, pending=1, account=account or self.account.id, is_live=is_live)
+
+    def uninstall_app(self) -> None:
+        """The merchant takes the app out in the Dashboard."""
+        event = self.account.make_event(
+            "account.application.deauthorized",
+            {"id": self.access.client_id, "object": "application", "name": "Perennial"},
+        )
+        for endpoint in self.connect_endpoints:
+            self._post(endpoint, event, pending=1, account=self.account.id)
+        self.access.uninstall()
 
     # -- the shop's checkout -----------------------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ class Account:
     def __init__(self, world: World, clock: Callable[[], datetime], emit: Callable[[EventRow], None]) -> None:
         seeded, seed = shop(world), world.seed
         self.id = f"acct_1Sbx{seed.number:012d}"
+        self.is_live = False
         self.created = int(min(seeded.customers, key=lambda c: c.created).created) if seeded.customers else 0
         self.currency, self.time_zone = seed.currency.lower(), seed.time_zone
         self.customers: Shelf[CustomerRow] = Shelf(seeded.customers)
@@ -119,10 +120,14 @@ class Account:
         }
 
     def tell(self, topic: str, row: Row, request_id: str | None = None) -> None:
-        """Makes the event of a change."""
-        event = EventRow(self.new_id("evt_1"), self.now, topic, self.shown(row), request_id)
+        """Makes the event of a change, and sends it."""
+        self._emit(self.make_event(topic, self.shown(row), request_id))
+
+    def make_event(self, topic: str, shown: Json, request_id: str | None = None) -> EventRow:
+        """An event for the list of events; nothing is sent."""
+        event = EventRow(self.new_id("evt_1"), self.now, topic, shown, request_id)
         self.events.add(event)
-        self._emit(event)
+        return event
 
     def shown(self, row: Row, expand: frozenset[str] = frozenset()) -> Json:
         """The object as it is now."""
@@ -317,6 +322,12 @@ class Account:
         for name in ("url", "enabled_events"):
             if name not in params:
                 raise StripeRefusal(f"Missing required param: {name}.", code="parameter_missing", param=name)
+        if self.is_live and not str(params["url"]).startswith("https://"):
+            raise StripeRefusal(
+                "Invalid URL: An explicit scheme (such as https) must be provided.",
+                code="url_invalid",
+                param="url",
+            )
         if len(self.endpoints) >= 16:
             raise StripeRefusal("You have reached the maximum of 16 test webhook endpoints.")
         endpoint = EndpointRow(
@@ -330,6 +341,17 @@ class Account:
             dict(params.get("metadata", {})),
         )
         self.endpoints.add(endpoint)
+        return endpoint
+
+    def update_endpoint(self, external_id: str, params: Mapping[str, Any]) -> EndpointRow:
+        check_names(params, {"url", "enabled_events", "description", "metadata", "disabled"})
+        endpoint = self.endpoints.get(external_id, "webhook_endpoint")
+        endpoint.url = params.get("url", endpoint.url)
+        endpoint.enabled_events = list(params.get("enabled_events", endpoint.enabled_events))
+        disabled = boolean(params, "disabled")
+        if disabled is not None:
+            endpoint.status = "disabled" if disabled else "enabled"
+        endpoint.metadata = _merged(endpoint.metadata, params.get("metadata"))
         return endpoint
 
     def delete_endpoint(self, external_id: str) -> Json:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import itertools
 import json
@@ -12,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from sandbox.stripe_access import Access, OAuthRefusal
 from sandbox.stripe_account import Account
 from sandbox.stripe_objects import EndpointRow, Json, Row
 from sandbox.stripe_shelf import Shelf, StripeRefusal, boolean, check_names, expansions, form, nested
@@ -23,11 +22,11 @@ _PRERENDERED = {"/v1/customers", "/v1/charges", "/v1/checkout/sessions", "/v1/re
 
 
 class Api:
-    """Answers for one account. `keys` are the API keys it takes; `cut_after_writing` writes whose answer gets lost."""
+    """Answers for one account. `cut_after_writing`: so many writes are done whose answer gets lost."""
 
-    def __init__(self, account: Account, keys: set[str], *, prerendered: bool) -> None:
+    def __init__(self, account: Account, access: Access, *, prerendered: bool) -> None:
         self.account = account
-        self.keys = keys
+        self.access = access
         self.cut_after_writing = 0
         self._prerendered = prerendered
         self._pages: dict[str, bytes] = {}
@@ -45,9 +44,13 @@ class Api:
         self._add_list(router, "/v1/refunds", account.refunds, {"charge", "payment_intent"})
         self._add_list(router, "/v1/coupons", account.coupons, set())
         self._add_list(router, "/v1/events", account.events, {"type", "types", "delivery_success"})
+        self._add_list(router, "/v1/invoices", Shelf[Row](), {"customer", "status"})
+        self._add_list(router, "/v1/disputes", Shelf[Row](), {"charge", "payment_intent"})
         self._add_list(router, "/v1/webhook_endpoints", account.endpoints, set())
         self._add_list(router, "/v1/promotion_codes", account.codes, {"active", "code", "coupon", "customer"})
         self._add_writes(router)
+        router.add_get("/oauth/v2/authorize", self._authorize)
+        router.add_post("/v1/oauth/token", self._token)
 
     def _add_list(self, router: web.UrlDispatcher, path: str, shelf: Shelf[Any], filters: set[str]) -> None:
         param = {"/v1/checkout/sessions": "checkout_session"}.get(path, path[4:-1])
@@ -68,6 +71,7 @@ class Api:
             ("POST", "/v1/promotion_codes"): lambda _, p, r: account.create_code(p, r),
             ("POST", "/v1/promotion_codes/{id}"): lambda i, p, r: account.update_code(i, p, r),
             ("POST", "/v1/webhook_endpoints"): lambda _, p, r: _with_secret(account.create_endpoint(p)),
+            ("POST", "/v1/webhook_endpoints/{id}"): lambda i, p, r: account.update_endpoint(i, p),
             ("DELETE", "/v1/webhook_endpoints/{id}"): lambda i, _, r: account.delete_endpoint(i),
         }
         for (method, path), act in writes.items():
@@ -110,7 +114,7 @@ class Api:
             shelf = Shelf(self.account.codes_by_text.get(str(params["code"]).lower(), ()))
         rows, has_more = shelf.page(params, self._keep(params, filters))
         expand = expansions(params, "data.")
-        body = b",".join([_json(self.account.shown(row, expand)) for row in rows])
+        body = b",".join([self._json(self.account.shown(row, expand)) for row in rows])
         more = b"true" if has_more else b"false"
         return b'{"object":"list","data":[%b],"has_more":%b,"url":"%b"}' % (body, more, request.path.encode())
 
@@ -139,6 +143,24 @@ class Api:
             return True
 
         return keep
+
+    # -- OAuth -------------------------------------------------------------------------------------------------------
+
+    async def _authorize(self, request: web.Request) -> web.StreamResponse:
+        """The page on which a merchant agrees; here every visitor does."""
+        try:
+            raise web.HTTPFound(self.access.authorize(request.query))
+        except StripeRefusal as refusal:
+            return web.Response(status=refusal.status, text=str(refusal))
+
+    async def _token(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return web.json_response(self.access.token(request, form(await request.read())))
+        except OAuthRefusal as refusal:
+            error = {"error": refusal.word, "error_description": str(refusal)}
+            return web.json_response(error, status=refusal.status)
+        except StripeRefusal as refusal:
+            return web.json_response({"error": refusal.error}, status=refusal.status)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -170,7 +192,7 @@ class Api:
             "Stripe-Version": "2026-10-28.endive",
         }
         try:
-            self._check_key(request)
+            self.access.check(request)
             key = request.headers.get("Idempotency-Key") if body is not None else None
             if key is None:
                 return _response(200, answer(), headers)
@@ -191,18 +213,13 @@ class Api:
         except StripeRefusal as refusal:
             return _response(refusal.status, _json({"error": refusal.error}), headers)
 
-    def _check_key(self, request: web.Request) -> None:
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "basic":
-            try:
-                given = base64.b64decode(given, validate=True).decode().partition(":")[0]
-            except (binascii.Error, UnicodeDecodeError):
-                given = ""
-        if given not in self.keys:
-            raise StripeRefusal("Invalid API Key provided", status=401)
-
     def _dump(self, made: Row | Json, expand: frozenset[str]) -> bytes:
-        return _json(self.account.shown(made, expand) if isinstance(made, Row) else made)
+        return self._json(self.account.shown(made, expand) if isinstance(made, Row) else made)
+
+    def _json(self, value: Json) -> bytes:
+        """An object as it is sent; rows are written for test mode."""
+        body = _json(value)
+        return body.replace(b'"livemode":false', b'"livemode":true') if self.account.is_live else body
 
 
 def _with_secret(endpoint: EndpointRow) -> Json:

@@ -400,6 +400,7 @@ class EndpointRow(Row):
     description: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     status: str = "enabled"
+    old_secrets: list[str] = field(default_factory=list)  # while a secret is rolled, for up to a day
     object: ClassVar[str] = "webhook_endpoint"
 
     def wants(self, topic: str) -> bool:
