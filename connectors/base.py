@@ -285,6 +285,8 @@ class StoreAccess:
     api_base: str | None = None
     turns: Turns = field(default_factory=LocalTurns)
     keeper: Keeper | None = None
+    # The operator's settings of this platform's app, names in lower case ("client_id"); empty where there is no app.
+    app: Mapping[str, Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

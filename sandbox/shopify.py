@@ -1,28 +1,29 @@
 """A stand-in of Shopify's Admin API 2026-10 with one made-up shop.
 
-GraphQL over a cut-out of the official schema, bulk operations with files, the cost limiter, the token endpoint of the
-client-credentials grant, webhooks as Shopify signs and repeats them, discounts and a checkout that holds their rules.
+GraphQL over a cut-out of the official schema, bulk operations with files, the cost limiter, installing with its ID tokens
+and the token endpoint, webhooks as Shopify signs and repeats them, discounts and a checkout that holds their rules.
 A checkout below a discount's minimum is refused as "minimum_not_met", beside the four reasons of `sandbox.server`.
 """
 
 from __future__ import annotations
 
-import secrets
 import tempfile
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from sandbox.server import Sandbox
+from sandbox.shopify_access import access_denied
 from sandbox.shopify_bodies import Bodies
 from sandbox.shopify_bulk import BulkDesk, Operation, Rendered, file_signature
 from sandbox.shopify_checkout import Till
 from sandbox.shopify_discounts import DiscountBook
 from sandbox.shopify_graphql import Bucket, answer, throttled_answer
 from sandbox.shopify_hooks import HookDesk
+from sandbox.shopify_oauth import DeniedError, OAuthDesk
 from sandbox.shopify_root import Root
 from sandbox.shopify_views import Views, customer_number
 from sandbox.world import World
@@ -31,12 +32,18 @@ API_VERSION = "2026-10"
 CLIENT_ID = "5a9d0c1e7b3f4a62980d1c2b3a4f5e6d"
 CLIENT_SECRET = "shpss_sandbox_0123456789abcdef0123456789"
 ADMIN_TOKEN = "shpat_sandbox_0123456789abcdef"
-_SCOPES = "read_customers,write_customers,read_orders,read_all_orders,read_discounts,write_discounts"
-_TOKEN_SECONDS = 86_399
+_SCOPES = (
+    "write_customers,read_customer_merge,read_orders,read_all_orders,write_discounts,"
+    "write_gift_cards,read_store_credit_accounts,write_store_credit_account_transactions"
+)
 
 
 class ShopifySandbox(Sandbox):
-    """The shop `shop`; the app's client id and secret and an admin-made token open it."""
+    """The shop `shop`; an installation, the app's client id and secret, and an admin-made token open it.
+
+    `answered_version`: the version that answers say, as when the asked one is retired. `closed_with`: the status of a
+    shop that Shopify has closed (402, 403, 423). `people_shown`: False without protected customer data level 2.
+    """
 
     platform = "shopify"
     webhook_retries = 8
@@ -54,6 +61,7 @@ class ShopifySandbox(Sandbox):
         self.client_secret = client_secret
         self.bucket = Bucket()
         now = self._now
+        self.oauth = OAuthDesk(self.shop, CLIENT_ID, [client_secret], _SCOPES.split(","), now)
         self.views = Views(world.seed, self.shop, now)
         self.bodies = Bodies(self.views, now)
         self.discounts = DiscountBook(world.seed.now)
@@ -69,7 +77,8 @@ class ShopifySandbox(Sandbox):
             lambda: self.till.version,
         )
         self.till = Till(self)
-        self._tokens: dict[str, datetime] = {}
+        self.answered_version = API_VERSION
+        self.closed_with: int | None = None
 
     # -- what the base asks for --------------------------------------------------------------------------------------
 
@@ -134,13 +143,34 @@ class ShopifySandbox(Sandbox):
         return self.till.sign_up(name, email, birthday)
 
     def expire_tokens(self) -> None:
-        """All granted tokens end now, as after 24 hours."""
-        self._tokens.clear()
+        """All granted access tokens end now."""
+        self.oauth.expire()
 
     def uninstall(self) -> None:
         """The merchant takes the app out: tokens die at once, then the webhook goes out."""
-        self.expire_tokens()
+        self.oauth.uninstall()
         self.hook_desk.emit("app/uninstalled", lambda _: {"id": 61_000_000_001, "domain": self.shop})
+        self.hook_desk.forget_all()
+
+    def install_again(self) -> None:
+        """The merchant puts the app in once more, from the App Store."""
+        self.oauth.install()
+
+    def rotate_secret(self, secret: str) -> None:
+        """The operator makes a new client secret; the old one is accepted, but signs nothing any more."""
+        self.oauth.client_secrets.insert(0, secret)
+        self.client_secret = self.hook_desk.secret = secret
+
+    def grant_scopes(self, *scopes: str) -> None:
+        """The merchant grants or takes back permissions."""
+        previous, self.oauth.scopes[:] = list(self.oauth.scopes), list(scopes)
+        body = {
+            "id": "gid://shopify/App/5",
+            "previous": previous,
+            "current": list(scopes),
+            "updated_at": self.clock().isoformat(),
+        }
+        self.hook_desk.emit("app/scopes_update", lambda _: body)
 
     def ask_privacy(self, topic: str, customer: str) -> None:
         """Sends customers/data_request or customers/redact to the app's own address (`hook_desk.app_uri`)."""
@@ -160,31 +190,27 @@ class ShopifySandbox(Sandbox):
 
     async def _graphql(self, request: web.Request) -> web.Response:
         token = request.headers.get("X-Shopify-Access-Token", "")
-        if token != ADMIN_TOKEN and self._tokens.get(token, self.clock()) <= self.clock():
+        if not (self.oauth.opens(token) or (token == ADMIN_TOKEN and self.oauth.is_installed)):
             return self.refused_credentials()
+        if self.closed_with is not None:
+            return web.json_response({"errors": "Unavailable Shop"}, status=self.closed_with)
         if request.match_info["version"] != API_VERSION:
             return web.json_response({"errors": "Not Found"}, status=404)
         asked = await request.json()
-        body = answer(
-            asked["query"],
-            asked.get("variables") or {},
-            self.root.fields(),
-            self.bucket,
-            limited=self.limiter_on,
-        )
-        return web.json_response(body, headers={"X-Shopify-API-Version": API_VERSION})
+        query, variables = asked["query"], asked.get("variables") or {}
+        refused = access_denied(query, self.oauth.scopes)
+        body = refused or answer(query, variables, self.root.fields(), self.bucket, limited=self.limiter_on)
+        return web.json_response(body, headers={"X-Shopify-API-Version": self.answered_version})
 
     async def _token(self, request: web.Request) -> web.Response:
         is_json = request.content_type == "application/json"
         asked: Mapping[str, Any] = await request.json() if is_json else await request.post()
-        if asked.get("grant_type") != "client_credentials":
-            return web.json_response({"error": "unsupported_grant_type"}, status=400)
-        if (asked.get("client_id"), asked.get("client_secret")) != (CLIENT_ID, self.client_secret):
-            return web.json_response({"error": "invalid_client"}, status=400)
-        token = f"shpat_{secrets.token_hex(16)}"
-        self._tokens[token] = self.clock() + timedelta(seconds=_TOKEN_SECONDS)
-        granted = {"access_token": token, "scope": _SCOPES, "expires_in": _TOKEN_SECONDS}
-        return web.json_response(granted)
+        if self.closed_with is not None:
+            return web.json_response({"errors": "Unavailable Shop"}, status=self.closed_with)
+        try:
+            return web.json_response(self.oauth.answer(asked))
+        except DeniedError as denied:
+            return web.json_response({"error": denied.error}, status=400)
 
     async def _bulk_file(self, request: web.Request) -> web.StreamResponse:
         number = int(request.match_info["number"])

@@ -1,97 +1,108 @@
-"""The access token of one shop: a given one, or one that the client-credentials grant gives for 24 hours.
+"""The access token of one shop, renewed before it ends and whenever Shopify refuses it.
 
-Source: shopify.dev/docs/apps/build/authentication-authorization, "client credentials grant".
+Three ways in, told apart by the stored credentials: an installed app has a `refresh_token` (the app's own id and secret
+are the operator's settings); an app of the shop's own organization has its `client_id` and `client_secret`; an admin-made
+app from before 2026 has a `token` that lasts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
-import msgspec
 
-from connectors.base import Secret, StoreAccess
-from connectors.shopify.failures import error_for_status
+from connectors.base import Credentials, Secret, StoreAccess
+from connectors.shopify.grants import TokenDesk, ends_at
 from rewards.errors import AccessRevokedError, RetryLaterError
 
-_RENEW_SECONDS_BEFORE_END = 300.0
-_TIMEOUT = aiohttp.ClientTimeout(total=30)
+_RENEW_BEFORE_END = timedelta(minutes=5)
+# A refresh token lives 90 days: a shop that nobody opens and nothing asks of is refreshed monthly.
+_REFRESH_BEFORE_END = timedelta(days=60)
+APP_SECRETS = ("client_secret", "old_client_secret")
 
 
-class _Granted(msgspec.Struct):
-    access_token: str
-    expires_in: float = 86_399.0
+def now_utc() -> datetime:
+    """The clock unless another is given."""
+    return datetime.now(UTC)
 
 
-class _Denied(msgspec.Struct):
-    error: str = ""
+def base_url(external_id: str, api_base: str | None) -> str:
+    """Where a shop's API is, without a slash at the end."""
+    return (api_base or f"https://{external_id}").rstrip("/")
 
 
-def base_url(access: StoreAccess) -> str:
-    """Where the shop's API is, without a slash at the end."""
-    return (access.api_base or f"https://{access.external_id}").rstrip("/")
+def app_secrets(app: Mapping[str, Secret]) -> tuple[Secret, ...]:
+    """The operator's client secrets, newest first."""
+    return tuple(app[name] for name in APP_SECRETS if app.get(name))
 
 
 class AccessToken:
     """Gives the token for the next request and renews it where that is possible."""
 
-    def __init__(self, access: StoreAccess, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, access: StoreAccess, session: aiohttp.ClientSession, clock: Callable[[], datetime] = now_utc
+    ) -> None:
         self._access = access
         self._session = session
-        self._given = access.credentials.get("token")
-        self._granted: Secret | None = None
-        self._renew_at = 0.0
+        self._clock = clock
+        self._known: Credentials = access.credentials
+        self._refused: Secret | None = None
         self._turn = asyncio.Lock()
 
     async def get(self) -> Secret:
         """A token that is good now, as far as we know. Raises PlatformError."""
-        if self._given:
-            return self._given
+        if lasting := self._known.get("token"):
+            return lasting
         async with self._turn:
-            if self._granted is None or time.monotonic() >= self._renew_at:
-                self._granted = await self._grant()
-            return self._granted
+            token = self._known.get("access_token")
+            if token is None or token == self._refused or self._is_over("access", _RENEW_BEFORE_END):
+                token = await self._renewed()
+            return token
 
     def drop(self, refused: Secret) -> bool:
         """Shopify refused this token; True when the next `get` may give a better one."""
-        if self._given:
+        if "token" in self._known:
             return False
-        if self._granted == refused:
-            self._granted = None
+        self._refused = refused
         return True
 
-    async def _grant(self) -> Secret:
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": self._access.credentials["client_id"].reveal(),
-            "client_secret": self._access.credentials["client_secret"].reveal(),
-        }
-        url = f"{base_url(self._access)}/admin/oauth/access_token"
-        try:
-            async with self._session.post(url, data=form, timeout=_TIMEOUT, allow_redirects=False) as answer:
-                status, body, headers = answer.status, await answer.read(), answer.headers
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise RetryLaterError("Shopify could not be reached for a token.") from error
-        if status == 400:
-            raise AccessRevokedError(_why_denied(body))
-        if status != 200:
-            raise error_for_status(status, headers)
-        try:
-            granted = msgspec.json.decode(body, type=_Granted)
-        except msgspec.MsgspecError:
-            raise RetryLaterError("Shopify's answer to the token request could not be read.") from None
-        self._renew_at = time.monotonic() + granted.expires_in - _RENEW_SECONDS_BEFORE_END
-        return Secret(granted.access_token)
+    async def maintain(self) -> None:
+        """Refreshes a pair whose refresh token has lived a month; asks nothing otherwise. Raises PlatformError."""
+        async with self._turn:
+            if "refresh_token" in self._known and self._is_over("refresh", _REFRESH_BEFORE_END):
+                await self._renewed()
 
+    def _is_over(self, name: str, before: timedelta) -> bool:
+        end = ends_at(self._known, name)
+        return end is None or self._clock() >= end - before
 
-def _why_denied(body: bytes) -> str:
-    try:
-        reason = msgspec.json.decode(body, type=_Denied).error
-    except msgspec.MsgspecError:
-        reason = ""
-    if reason == "shop_not_permitted":
-        return "Shopify gives this app no token for the shop: app and shop must be in one organization."
-    return (
-        "Shopify does not accept the app's client id and secret: check both, and that the app is installed."
-    )
+    async def _renewed(self) -> Secret:
+        """Another process's newer token, or a new one of our own."""
+        if self._access.keeper is None:
+            self._known = await self._ask(self._known)
+        else:
+            self._known = await self._access.keeper.renew(self._known, self._ask)
+        token = self._known.get("access_token")
+        if token is None:
+            raise AccessRevokedError("This store has no access to Shopify any more: connect it again.")
+        return token
+
+    async def _ask(self, current: Credentials) -> Credentials:
+        """All that shall be stored instead of `current`."""
+        desk = self._desk(current)
+        if (refresh_token := current.get("refresh_token")) is not None:
+            return {**current, **await desk.refreshed(refresh_token, self._clock())}
+        return {**current, **await desk.by_client(self._clock())}
+
+    def _desk(self, current: Credentials) -> TokenDesk:
+        own = current if "client_id" in current else self._access.app
+        if not own.get("client_id") or not app_secrets(own):
+            raise RetryLaterError(
+                "The operator has not said which Shopify app this is: set PERENNIAL_APPS__SHOPIFY__CLIENT_ID and "
+                "PERENNIAL_APPS__SHOPIFY__CLIENT_SECRET.",
+                retry_after_seconds=300,
+            )
+        base = base_url(self._access.external_id, self._access.api_base)
+        return TokenDesk(base, own["client_id"], app_secrets(own), self._session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from typing import TypeVar
@@ -18,6 +19,8 @@ from connectors.shopify.pace import Cost, CostBucket
 from rewards.errors import RetryLaterError
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 _DEFAULT_PATIENCE_SECONDS = 60.0
@@ -43,8 +46,9 @@ class ShopifyClient:
     def __init__(self, access: StoreAccess, session: aiohttp.ClientSession) -> None:
         self.session = session
         self._token = AccessToken(access, session)
-        self._url = f"{base_url(access)}/admin/api/{API_VERSION}/graphql.json"
-        self._bucket = CostBucket()
+        self._url = f"{base_url(access.external_id, access.api_base)}/admin/api/{API_VERSION}/graphql.json"
+        self._bucket = CostBucket(access.turns)
+        self.answered_version = API_VERSION
         self._patience = float(access.options.settings.get("patience_seconds", _DEFAULT_PATIENCE_SECONDS))
 
     async def call(self, name: str, variables: Mapping[str, object], data: type[T]) -> T:
@@ -66,10 +70,14 @@ class ShopifyClient:
                     raise
                 await asyncio.sleep(wait)
 
+    async def maintain(self) -> None:
+        """Keeps the access alive: see AccessToken.maintain."""
+        await self._token.maintain()
+
     async def _run(self, name: str, variables: Mapping[str, object], data: type[T], deadline: float) -> T:
         answer = await self._send(name, variables, deadline)
         if any(error.extensions.code == "THROTTLED" for error in answer.errors):
-            wait = self._bucket.wait_for(answer.extensions.cost)
+            wait = await self._bucket.throttled(answer.extensions.cost)
             raise NotRunError("Shopify's rate limit is used up.", retry_after_seconds=wait)
         if answer.errors:
             raise error_for_graphql(answer.errors)
@@ -79,18 +87,10 @@ class ShopifyClient:
             raise RetryLaterError("Shopify's answer has not the promised shape.") from None
 
     async def _send(self, name: str, variables: Mapping[str, object], deadline: float) -> _Answer:
-        points = self._bucket.cost_of(name)
-        await self._bucket.take(points, deadline)
-        cost = None
-        try:
+        async with self._bucket.spend(name, deadline) as spent:
             answer = await self._post({"query": document(name), "variables": variables})
-            cost = answer.extensions.cost
-            return answer
-        finally:
-            if cost is None:
-                self._bucket.give_back(points)
-            else:
-                self._bucket.settle(name, points, cost)
+            spent.cost = answer.extensions.cost
+        return answer
 
     async def _post(self, content: Mapping[str, object]) -> _Answer:
         body = msgspec.json.encode(content)
@@ -99,11 +99,21 @@ class ShopifyClient:
         if status == 401 and self._token.drop(token):
             status, headers, text = await self._exchange(body, await self._fresh_token())
         if status != 200:
-            raise error_for_status(status, headers)
+            error = error_for_status(status, headers)
+            if isinstance(error, NotRunError):
+                await self._bucket.pause(error.retry_after_seconds or 1.0)
+            raise error
+        self._note_version(headers.get("X-Shopify-API-Version", API_VERSION))
         try:
             return _ANSWER.decode(text)
         except msgspec.MsgspecError:
             raise RetryLaterError("Shopify's answer could not be read.") from None
+
+    def _note_version(self, answered: str) -> None:
+        """A version that Shopify has retired is answered by a later one, whose fields may mean something else."""
+        if answered not in (self.answered_version, API_VERSION):
+            _log.warning("Shopify answers in version %s instead of %s.", answered, API_VERSION)
+        self.answered_version = answered
 
     async def _fresh_token(self) -> Secret:
         try:

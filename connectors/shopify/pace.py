@@ -1,17 +1,25 @@
 """Shopify's cost bucket, kept on our side so that it is hardly ever overdrawn.
 
 Source: shopify.dev/docs/apps/build/apis/graphql-admin/rate-limits: points per app and store, restored by the second;
-each answer tells the state in `extensions.cost.throttleStatus`.
+each answer tells the state in `extensions.cost.throttleStatus`. All processes spend from the one budget of the store.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import msgspec
 
+from connectors.base import Turns
 from rewards.errors import RetryLaterError
+
+_BUDGET = "graphql"
+_GUESSED_COST = 50.0
+_SHORTEST_WAIT_SECONDS = 0.5  # for a budget that is asked for elsewhere, even when nobody has patience
 
 
 class ThrottleStatus(msgspec.Struct, rename="camel"):
@@ -29,63 +37,77 @@ class Cost(msgspec.Struct, rename="camel"):
     throttle_status: ThrottleStatus | None = None
 
 
+@dataclass(slots=True)
+class Spent:
+    """One request on its way; `cost` once Shopify has said it."""
+
+    points: float
+    cost: Cost | None = None
+
+
 class CostBucket:
     """How many points one store has left; requests wait here instead of being refused."""
 
-    def __init__(self) -> None:
-        # The smallest plan's bucket, half full: another process may have used it just now.
-        self._maximum, self._restore_rate, self._level = 2_000.0, 100.0, 1_000.0
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        # The smallest plan's bucket, until an answer says another.
+        self._maximum, self._restore_rate = 2_000.0, 100.0
         self._in_flight = 0.0
-        self._at = time.monotonic()
-        self._turn = asyncio.Lock()
         self._costs: dict[str, float] = {}
 
-    def cost_of(self, name: str) -> float:
-        """What the document cost last time; a careful guess for the first."""
-        return self._costs.get(name, 50.0)
+    @asynccontextmanager
+    async def spend(self, name: str, deadline: float) -> AsyncIterator[Spent]:
+        """Waits until the document may be sent, and takes over what its answer said at the end.
 
-    async def take(self, points: float, deadline: float) -> None:
-        """Waits for the points, first come first served. Raises RetryLaterError when that outlasts the deadline.
-
-        `deadline` is a `time.monotonic()`.
+        `deadline` is a `time.monotonic()`; raises RetryLaterError when waiting would outlast it.
         """
-        async with self._turn:
-            needed = min(points, self._maximum)
-            wait = (needed - self._now()) / self._restore_rate
-            if wait > 0:
-                if time.monotonic() + wait > deadline:
-                    raise RetryLaterError("Shopify's rate limit is used up.", retry_after_seconds=wait)
-                await asyncio.sleep(wait)
-            self._level = self._now() - points
-            self._in_flight += points
+        spent = Spent(min(self._costs.get(name, _GUESSED_COST), self._maximum))
+        await self._take(spent.points, deadline)
+        self._in_flight += spent.points
+        try:
+            yield spent
+        finally:
+            self._in_flight -= spent.points
+            if spent.cost is not None:
+                await self._settle(name, spent.cost)
 
-    def give_back(self, points: float) -> None:
-        """The request ended without saying what it cost."""
-        self._in_flight -= points
-
-    def settle(self, name: str, points: float, cost: Cost) -> None:
-        """Takes over what Shopify said at the end of a request that reserved `points`."""
-        self._in_flight -= points
-        if cost.requested_query_cost:
-            self._costs[name] = cost.requested_query_cost
-        if cost.throttle_status is not None:
-            status = cost.throttle_status
-            self._maximum = status.maximum_available
-            self._restore_rate = max(1.0, status.restore_rate)
-            # Shopify may not have counted yet what is still on its way.
-            self._level = status.currently_available - self._in_flight
-            self._at = time.monotonic()
-
-    def wait_for(self, cost: Cost) -> float:
-        """How long until a throttled request fits."""
+    async def throttled(self, cost: Cost) -> float:
+        """Shopify refused a request for its cost: seconds until it fits."""
         status = cost.throttle_status
         if status is None:
+            await self._turns.pause(_BUDGET, 1.0)
             return 1.0
         missing = cost.requested_query_cost - status.currently_available
         return max(0.05, missing / max(1.0, status.restore_rate))
 
-    def _now(self) -> float:
-        now = time.monotonic()
-        self._level = min(self._maximum, self._level + (now - self._at) * self._restore_rate)
-        self._at = now
-        return self._level
+    async def pause(self, seconds: float) -> None:
+        """Shopify asked everybody to wait."""
+        await self._turns.pause(_BUDGET, seconds)
+
+    async def _take(self, points: float, deadline: float) -> None:
+        patience = max(_SHORTEST_WAIT_SECONDS, deadline - time.monotonic())
+        try:
+            async with asyncio.timeout(patience):
+                await self._turns.take(
+                    _BUDGET, per_second=self._restore_rate, cost=points, burst=self._maximum - 1
+                )
+        except TimeoutError:
+            seconds = points / self._restore_rate
+            raise RetryLaterError(
+                "Shopify's rate limit is used up.", retry_after_seconds=max(1.0, seconds)
+            ) from None
+
+    async def _settle(self, name: str, cost: Cost) -> None:
+        if cost.requested_query_cost:
+            self._costs[name] = cost.requested_query_cost
+        if (status := cost.throttle_status) is None:
+            return
+        self._maximum = max(1.0, status.maximum_available)
+        self._restore_rate = max(1.0, status.restore_rate)
+        await self._turns.correct(
+            _BUDGET,
+            # Shopify may not have counted yet what is still on its way.
+            available=status.currently_available - self._in_flight,
+            per_second=self._restore_rate,
+            burst=self._maximum - 1,
+        )

@@ -36,6 +36,7 @@ async def test_a_store_that_comes_back_goes_on_where_it_was(stage: Stage) -> Non
     shop.sandbox.uninstall()
     await stage.settle()
     stage.clock.passes(days=3)
+    shop.sandbox.install_again()
     again = await stage.install(shop.sandbox)
     assert again.store.id == shop.store.id
     assert (await shop.row()).status == "active"
