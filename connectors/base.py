@@ -287,6 +287,8 @@ class StoreAccess:
     keeper: Keeper | None = None
     # The operator's settings of this platform's app, names in lower case ("client_id"); empty where there is no app.
     app: Mapping[str, Secret] = field(default_factory=dict)
+    # What the platform calls the webhooks whose secrets we hold (`Subscription.external_ids`); None when nobody says.
+    subscription_ids: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
