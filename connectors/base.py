@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import aiohttp
 
 from connectors.turns import LocalTurns
-from rewards.changes import Change
+from rewards.changes import Change, LookAgain
 from rewards.records import Binding, Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
 
 if TYPE_CHECKING:
@@ -220,6 +220,15 @@ class WritesBirthdays(Protocol):
 
         Raises RefusedError when the customer is gone.
         """
+        ...
+
+
+@runtime_checkable
+class LooksAgain(Protocol):
+    """What a Store offers besides where its deliveries may say LookAgain. Raises only PlatformError."""
+
+    async def look(self, thing: LookAgain) -> Sequence[Change]:
+        """What there is to say of the thing now; nothing when it is gone."""
         ...
 
 

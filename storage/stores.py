@@ -34,12 +34,16 @@ class StoreRow:
     status_reason: str | None
     earning_from: datetime | None
     webhook_address: str | None
+    subscription_ids: Sequence[str]
+    polled_because: str | None
+    notices: Sequence[str]
     sealed_credentials: bytes | None
     sealed_webhook_secrets: bytes | None
 
 
 _COLUMNS = """id, program_id, platform, external_id, token, name, time_zone, currency, api_base, settings, status,
-    status_reason, earning_from, webhook_address, credentials AS sealed_credentials,
+    status_reason, earning_from, webhook_address, subscription_ids, polled_because, coalesce(notices, '[]') AS notices,
+    credentials AS sealed_credentials,
     webhook_secrets AS sealed_webhook_secrets"""
 
 
@@ -49,6 +53,12 @@ async def by_id(connection: Connection, store_id: int) -> StoreRow:
     if row is None:
         raise NotFoundError(f"There is no store {store_id}; `perennial stores` lists them.")
     return row
+
+
+async def locked(connection: Connection, store_id: int) -> StoreRow:
+    """The store, which nobody else changes until the transaction ends; raises NotFoundError."""
+    await connection.execute("SELECT 1 FROM stores WHERE id = %s FOR NO KEY UPDATE", (store_id,))
+    return await by_id(connection, store_id)
 
 
 async def by_token(connection: Connection, platform: str, token: str) -> StoreRow | None:
@@ -84,8 +94,8 @@ async def add(
     """A new store of the program, active and without secrets; its id."""
     cursor = await connection.execute(
         """INSERT INTO stores (program_id, platform, external_id, token, name, time_zone, currency, api_base,
-               settings, status, subscription_ids, installed_at)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, 'active', '[]', %s) RETURNING id""",
+               settings, status, subscription_ids, notices, installed_at)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, 'active', '[]', %s, %s) RETURNING id""",
         (
             program_id,
             platform,
@@ -96,6 +106,7 @@ async def add(
             facts.currency,
             api_base,
             Jsonb(dict(settings)),
+            Jsonb(facts.notices),
             now,
         ),
     )
@@ -115,13 +126,11 @@ async def renew(
     now: datetime,
 ) -> None:
     """A known store is active again. Its settings stay, but for those given; `defaults` fill in what it has not."""
+    await set_facts(connection, store_id, facts)
     await connection.execute(
-        """UPDATE stores SET status = 'active', status_reason = NULL, name = %s, time_zone = %s, currency = %s,
-               api_base = %s, settings = %s::jsonb || settings || %s::jsonb, installed_at = %s WHERE id = %s""",
+        """UPDATE stores SET status = 'active', status_reason = NULL, api_base = %s,
+               settings = %s::jsonb || settings || %s::jsonb, installed_at = %s WHERE id = %s""",
         (
-            facts.name,
-            facts.time_zone,
-            facts.currency,
             api_base,
             Jsonb(dict(defaults)),
             Jsonb(dict(settings)),
@@ -131,14 +140,27 @@ async def renew(
     )
 
 
+async def set_facts(connection: Connection, store_id: int, facts: ShopFacts) -> None:
+    """Notes what the store says of itself."""
+    await connection.execute(
+        "UPDATE stores SET name = %s, time_zone = %s, currency = %s, notices = %s WHERE id = %s",
+        (facts.name, facts.time_zone, facts.currency, Jsonb(facts.notices), store_id),
+    )
+
+
 async def set_webhooks(
     connection: Connection, store_id: int, address: str, subscription_ids: Sequence[str]
 ) -> None:
     """Notes where the platform sends the store's webhooks, and what it calls the subscriptions."""
     await connection.execute(
-        "UPDATE stores SET webhook_address = %s, subscription_ids = %s WHERE id = %s",
+        "UPDATE stores SET webhook_address = %s, subscription_ids = %s, polled_because = NULL WHERE id = %s",
         (address, Jsonb(list(subscription_ids)), store_id),
     )
+
+
+async def set_polled(connection: Connection, store_id: int, because: str | None) -> None:
+    """Changes are read on a schedule from now on, for this reason; or, with None, no longer."""
+    await connection.execute("UPDATE stores SET polled_because = %s WHERE id = %s", (because, store_id))
 
 
 async def set_status(connection: Connection, store_id: int, status: str, reason: str | None) -> None:

@@ -46,6 +46,11 @@ class Store(Model):
     status_reason = fields.TextField(null=True)
     webhook_address = fields.TextField(null=True)
     subscription_ids: list[str] = fields.JSONField(default=list)
+    polled_because = fields.TextField(
+        null=True
+    )  # why changes are read on a schedule; None: webhooks bring them
+    # What the merchant should know, as the platform last said.
+    notices: list[str] | None = fields.JSONField(null=True)
     earning_from = fields.DatetimeField(null=True)  # webhooks award what happened from here on; None: nothing
     synced_at = fields.DatetimeField(null=True)
     last_reconciled_on = fields.DateField(null=True)
@@ -260,7 +265,7 @@ class Grant(Model):
     occasion_on = fields.DateField()
     due_on = fields.DateField()
     valid_until = fields.DatetimeField()
-    # decided → pushed → notified → redeemed | delivered | expired | revoked | failed
+    # decided → pushed → notified → redeemed | delivered | expired | revoked | failed; redeemed → returned → decided
     state = fields.CharField(max_length=16, default="decided")
     state_reason = fields.TextField(null=True)
     attempts = fields.IntField(default=0)
@@ -277,7 +282,7 @@ class Grant(Model):
 
 
 class PromotionCode(Model):
-    """A grant's code in one store: what the shopper types."""
+    """A grant's code in one store: what the shopper types. A code that was used and given back is replaced by the next."""
 
     id = fields.BigIntField(primary_key=True)
     program_id = fields.BigIntField()
@@ -291,10 +296,15 @@ class PromotionCode(Model):
     revoked_at = fields.DatetimeField(null=True)
     verified_at = fields.DatetimeField(null=True)
     difference = fields.TextField(null=True)
+    is_shared = fields.BooleanField(
+        default=False
+    )  # the code of a coupon of the store's own, the same for all
+    attempt = fields.SmallIntField(default=0)  # counts the codes that were replaced before this one
+    replaced_at = fields.DatetimeField(null=True)
 
     class Meta:
         table = "promotion_codes"
-        unique_together = (("store_id", "code_key"), ("store_id", "grant_id"))
+        unique_together = (("store_id", "grant_id", "attempt"),)
 
 
 class Coupon(Model):
@@ -411,6 +421,67 @@ class Delivery(Model):
         unique_together = (("store_id", "delivery_key"),)
 
 
+class Budget(Model):
+    """What a platform lets all our processes together spend on one store: see docs/decisions/0008-budgets-in-a-row.md."""
+
+    id = fields.BigIntField(primary_key=True)
+    store_id = fields.BigIntField()
+    name = fields.TextField()
+    full_at = fields.DatetimeField()  # by the database's clock
+    opens_at = fields.DatetimeField()
+
+    class Meta:
+        table = "budgets"
+        unique_together = (("store_id", "name"),)
+
+
+class Ticket(Model):
+    """What a text that a browser brings back stands for, for a short while."""
+
+    id = fields.BigIntField(primary_key=True)
+    platform = fields.CharField(max_length=32)
+    digest = fields.BinaryField()  # of the text, which is not kept
+    data = fields.BinaryField()  # sealed JSON
+    ends_at = fields.DatetimeField()
+
+    class Meta:
+        table = "tickets"
+
+
+class BirthdayWrite(Model):
+    """A store that is to be told the birthday of one of its customers; which day that is, the member says."""
+
+    id = fields.BigIntField(primary_key=True)
+    program_id = fields.BigIntField()
+    store_id = fields.BigIntField()
+    store_customer_id = fields.BigIntField()
+    state = fields.CharField(max_length=16, default="waiting")  # waiting | done | refused
+    reason = fields.TextField(null=True)
+    asked_at = fields.DatetimeField()
+    done_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "birthday_writes"
+        unique_together = (("store_id", "store_customer_id"),)
+
+
+class PrivacyRequest(Model):
+    """Somebody's data is asked for, or a store's must go. Whose it is stands in ids only."""
+
+    id = fields.BigIntField(primary_key=True)
+    program_id = fields.BigIntField()
+    store_id = fields.BigIntField()
+    kind = fields.CharField(max_length=16)  # export | erase_store
+    external_id = fields.TextField(null=True)  # of the customer, as the platform named them
+    store_customer_ids = ArrayField(element_type="bigint", default=list)
+    asked_at = fields.DatetimeField()
+    done_at = fields.DatetimeField(null=True)  # exported last, or erased whole
+    note = fields.TextField(null=True)
+
+    class Meta:
+        table = "privacy_requests"
+
+
 class AuditEvent(Model):
     """Who changed what."""
 
@@ -460,6 +531,14 @@ EXTRA_SQL: tuple[str, ...] = (
     "CREATE INDEX grants_by_order ON grants (redeemed_order_id) WHERE redeemed_order_id IS NOT NULL",
     "CREATE INDEX grants_by_member ON grants (member_id, reward_id, occasion_on)",
     "CREATE INDEX promotion_codes_by_external_id ON promotion_codes (store_id, external_id)",
+    # A code names one grant, but for codes that are shared on purpose; a grant has one code that counts.
+    "CREATE UNIQUE INDEX promotion_codes_own ON promotion_codes (store_id, code_key) WHERE NOT is_shared",
+    "CREATE INDEX promotion_codes_shared ON promotion_codes (store_id, code_key) WHERE is_shared",
+    "CREATE UNIQUE INDEX promotion_codes_current ON promotion_codes (store_id, grant_id) WHERE replaced_at IS NULL",
+    "CREATE INDEX grants_returned ON grants (store_id, id) WHERE state = 'returned'",
+    "CREATE INDEX birthday_writes_waiting ON birthday_writes (store_id, id) WHERE state = 'waiting'",
+    "CREATE INDEX privacy_requests_by_store ON privacy_requests (store_id, id)",
     "CREATE INDEX deliveries_waiting ON deliveries (store_id, id) WHERE state = 'waiting'",
     "CREATE INDEX audit_by_program ON audit_events (program_id, id)",
+    "CREATE UNIQUE INDEX tickets_by_digest ON tickets (platform, digest)",
 )

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 import aiohttp
 
 from connectors.base import Connector, Secret, Store, StoreAccess, StoreOptions
+from connectors.turns import Budgets
 from storage import stores
 from storage.database import Database
 from storage.secrets import SecretBox
 from storage.stores import StoreRow
+from sync import keeper
+from sync.keeper import StoreKeeper
+from sync.turns import StoreShelf
 
 
 @dataclass(frozen=True)
 class Services:
-    """The database, the platforms, the HTTP session, the clock (aware UTC) and the secrets key."""
+    """The database, the platforms, the HTTP session, the clock (aware UTC) and the secrets key.
+
+    `apps` are the operator's settings of each platform's app ("client_id"); `poll_minutes` is how often changes of
+    stores are read whose platform cannot tell us of them.
+    """
 
     database: Database
     connectors: Mapping[str, Connector]
@@ -26,6 +36,13 @@ class Services:
     secret_box: SecretBox
     public_url: str | None = None
     allow_private_hosts: bool = False
+    apps: Mapping[str, Mapping[str, Secret]] = field(default_factory=dict)
+    poll_minutes: int = 15
+    # Whoever opens a store while it is open already stands in the same line.
+    _budgets: MutableMapping[int, Budgets] = field(default_factory=WeakValueDictionary, repr=False)
+    _renewals: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(keeper.AT_ONCE), repr=False
+    )
 
     def connector(self, store: StoreRow) -> Connector:
         """The connector of the store's platform."""
@@ -39,8 +56,18 @@ class Services:
             credentials={name: Secret(value) for name, value in found.items()},
             options=options(store),
             api_base=store.api_base,
+            turns=self._turns(store.id),
+            keeper=StoreKeeper(self.database, self.secret_box, store.id, self._renewals),
+            app=self.apps.get(store.platform, {}),
+            subscription_ids=store.subscription_ids,
         )
         return self.connector(store).open_store(access, self.session)
+
+    def _turns(self, store_id: int) -> Budgets:
+        turns = self._budgets.get(store_id)
+        if turns is None:
+            turns = self._budgets[store_id] = Budgets(StoreShelf(self.database, store_id))
+        return turns
 
 
 def options(store: StoreRow) -> StoreOptions:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from tortoise import migrations
+from tortoise.migrations import operations as ops
 import functools
 from json import dumps, loads
-
-from tortoise import fields, migrations
 from tortoise.contrib.postgres.fields import ArrayField
 from tortoise.fields.base import OnDelete
-from tortoise.migrations import operations as ops
+from tortoise import fields
 
 
 class Migration(migrations.Migration):
@@ -82,6 +82,45 @@ class Migration(migrations.Migration):
                 "app": "models",
                 "pk_attr": "id",
                 "table_description": "One past-action run: preview, confirmation, progress, undo.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="BirthdayWrite",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("program_id", fields.BigIntField()),
+                ("store_id", fields.BigIntField()),
+                ("store_customer_id", fields.BigIntField()),
+                ("state", fields.CharField(default="waiting", max_length=16)),
+                ("reason", fields.TextField(null=True, unique=False)),
+                ("asked_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+                ("done_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+            ],
+            options={
+                "table": "birthday_writes",
+                "app": "models",
+                "unique_together": (("store_id", "store_customer_id"),),
+                "pk_attr": "id",
+                "table_description": "A store that is to be told the birthday of one of its customers; which day that is, the member says.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="Budget",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("store_id", fields.BigIntField()),
+                ("name", fields.TextField(unique=False)),
+                ("full_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+                ("opens_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+            ],
+            options={
+                "table": "budgets",
+                "app": "models",
+                "unique_together": (("store_id", "name"),),
+                "pk_attr": "id",
+                "table_description": "What a platform lets all our processes together spend on one store: see docs/decisions/0008-budgets-in-a-row.md.",
             },
             bases=["Model"],
         ),
@@ -315,6 +354,27 @@ class Migration(migrations.Migration):
             bases=["Model"],
         ),
         ops.CreateModel(
+            name="PrivacyRequest",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("program_id", fields.BigIntField()),
+                ("store_id", fields.BigIntField()),
+                ("kind", fields.CharField(max_length=16)),
+                ("external_id", fields.TextField(null=True, unique=False)),
+                ("store_customer_ids", ArrayField(default=list, element_type="BIGINT")),
+                ("asked_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+                ("done_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
+                ("note", fields.TextField(null=True, unique=False)),
+            ],
+            options={
+                "table": "privacy_requests",
+                "app": "models",
+                "pk_attr": "id",
+                "table_description": "Somebody's data is asked for, or a store's must go. Whose it is stands in ids only.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
             name="Program",
             fields=[
                 ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
@@ -450,13 +510,16 @@ class Migration(migrations.Migration):
                 ("revoked_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ("verified_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ("difference", fields.TextField(null=True, unique=False)),
+                ("is_shared", fields.BooleanField(default=False)),
+                ("attempt", fields.SmallIntField(default=0)),
+                ("replaced_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
             ],
             options={
                 "table": "promotion_codes",
                 "app": "models",
-                "unique_together": (("store_id", "code_key"), ("store_id", "grant_id")),
+                "unique_together": (("store_id", "grant_id", "attempt"),),
                 "pk_attr": "id",
-                "table_description": "A grant's code in one store: what the shopper types.",
+                "table_description": "A grant's code in one store: what the shopper types. A code that was used and given back is replaced by the next.",
             },
             bases=["Model"],
         ),
@@ -566,6 +629,13 @@ class Migration(migrations.Migration):
                         default=list, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
                     ),
                 ),
+                ("polled_because", fields.TextField(null=True, unique=False)),
+                (
+                    "notices",
+                    fields.JSONField(
+                        null=True, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
+                    ),
+                ),
                 ("earning_from", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ("synced_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ("last_reconciled_on", fields.DateField(null=True)),
@@ -610,6 +680,23 @@ class Migration(migrations.Migration):
                 "unique_together": (("store_id", "external_id"),),
                 "pk_attr": "id",
                 "table_description": "A person's record in one store; a guest's is made from their e-mail (`guest:…`).",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
+            name="Ticket",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("platform", fields.CharField(max_length=32)),
+                ("digest", fields.BinaryField()),
+                ("data", fields.BinaryField()),
+                ("ends_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+            ],
+            options={
+                "table": "tickets",
+                "app": "models",
+                "pk_attr": "id",
+                "table_description": "What a text that a browser brings back stands for, for a short while.",
             },
             bases=["Model"],
         ),
@@ -666,8 +753,15 @@ class Migration(migrations.Migration):
                 "CREATE INDEX grants_by_order ON grants (redeemed_order_id) WHERE redeemed_order_id IS NOT NULL",
                 "CREATE INDEX grants_by_member ON grants (member_id, reward_id, occasion_on)",
                 "CREATE INDEX promotion_codes_by_external_id ON promotion_codes (store_id, external_id)",
+                "CREATE UNIQUE INDEX promotion_codes_own ON promotion_codes (store_id, code_key) WHERE NOT is_shared",
+                "CREATE INDEX promotion_codes_shared ON promotion_codes (store_id, code_key) WHERE is_shared",
+                "CREATE UNIQUE INDEX promotion_codes_current ON promotion_codes (store_id, grant_id) WHERE replaced_at IS NULL",
+                "CREATE INDEX grants_returned ON grants (store_id, id) WHERE state = 'returned'",
+                "CREATE INDEX birthday_writes_waiting ON birthday_writes (store_id, id) WHERE state = 'waiting'",
+                "CREATE INDEX privacy_requests_by_store ON privacy_requests (store_id, id)",
                 "CREATE INDEX deliveries_waiting ON deliveries (store_id, id) WHERE state = 'waiting'",
                 "CREATE INDEX audit_by_program ON audit_events (program_id, id)",
+                "CREATE UNIQUE INDEX tickets_by_digest ON tickets (platform, digest)",
             ]
         ),
     ]
