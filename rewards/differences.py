@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from rewards.records import Benefit, BenefitKind, CodeDraft, Coupon
+from rewards.records import Benefit, BenefitKind, Binding, CodeDraft, Coupon
 
 GONE = "it is gone from the store"
 USED = "it is used up in the store, but no order with it has come"
@@ -24,6 +24,8 @@ def code_difference(wanted: CodeDraft, found: Coupon | None) -> str | None:
     problems = [
         None if found.is_active else "it is switched off",
         None if same_benefit(wanted.benefit, found.benefit) else "it gives something else",
+        _reach_difference(wanted.benefit, found.benefit),
+        _combining_difference(wanted.combines, found.combines),
         _end_difference(wanted.ends_at, found.ends_at),
         None if found.usage_limit == 1 else "it can be used more than once",
         _person_difference(wanted, found),
@@ -48,6 +50,23 @@ def same_benefit(wanted: Benefit, found: Benefit) -> bool:
     return True
 
 
+def _reach_difference(wanted: Benefit, found: Benefit) -> str | None:
+    """Which goods and orders it counts for; the order of ids means nothing."""
+    if set(wanted.product_external_ids) != set(found.product_external_ids) or set(
+        wanted.collection_external_ids
+    ) != set(found.collection_external_ids):
+        return "it counts for other products"
+    if wanted.first_time_only is found.first_time_only:
+        return None
+    return "it counts for every order" if wanted.first_time_only else "it counts for first orders only"
+
+
+def _combining_difference(wanted: bool, found: bool | None) -> str | None:
+    if found is None or wanted is found:
+        return None
+    return "it cannot be combined" if wanted else "it can be combined with other discounts"
+
+
 def _end_difference(wanted: datetime, found: datetime | None) -> str | None:
     if found is None:
         return "it does not end"
@@ -58,6 +77,8 @@ def _end_difference(wanted: datetime, found: datetime | None) -> str | None:
 
 def _person_difference(wanted: CodeDraft, found: Coupon) -> str | None:
     """A platform binds a code to a customer or to an e-mail; either is enough, but it must be this person's."""
+    if wanted.binding is Binding.OPEN:
+        return "only one customer can use it" if found.customer_external_ids or found.emails else None
     if not found.customer_external_ids and not found.emails:
         return "anybody can use it"
     by_customer = not found.customer_external_ids or found.customer_external_ids == (

@@ -164,6 +164,7 @@ class Coupon:
     customer_external_ids: tuple[str, ...] = ()
     emails: tuple[str, ...] = ()
     parent_external_id: str | None = None  # where codes are records of their own: the coupon behind this one
+    combines: bool | None = None  # may be used together with other discounts; None: the platform does not say
     source_updated_at: datetime | None = None
 
 

@@ -12,13 +12,16 @@ MAX_NAME = 100
 MAX_LEAD_DAYS = 90
 MAX_VALIDITY_DAYS = 365
 MAX_MINOR = 10**12
+MAX_PRODUCTS = 100
+MAX_PRODUCT_ID = 200
 
 
 @dataclass(frozen=True, slots=True)
 class RewardTerms:
     """What is given, how many days before the occasion, and until how many days after it the code is good.
 
-    Raises InvalidInputError for terms that cannot be meant.
+    With `coupon_id` (ours, of a coupon that one of the program's stores has) everybody gets that coupon's code, and
+    `benefit` is what the coupon gave when it was chosen. Raises InvalidInputError for terms that cannot be meant.
     """
 
     benefit: Benefit
@@ -27,6 +30,7 @@ class RewardTerms:
     code_prefix: str = ""
     binding: Binding = Binding.BOUND
     combines: bool = False  # may be used together with other discounts
+    coupon_id: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.lead_days <= MAX_LEAD_DAYS:
@@ -34,7 +38,13 @@ class RewardTerms:
         if not 1 <= self.validity_days <= MAX_VALIDITY_DAYS:
             raise InvalidInputError(f"A reward is good for 1 to {MAX_VALIDITY_DAYS} days.")
         check_prefix(self.code_prefix)
-        _check_benefit(self.benefit)
+        if self.coupon_id is None:
+            _check_benefit(self.benefit)
+            _check_products(self.benefit)
+        elif self.binding is not Binding.OPEN:
+            raise InvalidInputError(
+                "A store's own coupon is for everybody who knows its code; leave --binding out."
+            )
 
 
 def reward_name(text: str) -> str:
@@ -47,7 +57,7 @@ def reward_name(text: str) -> str:
 
 def _check_benefit(benefit: Benefit) -> None:
     if benefit.kind is BenefitKind.OTHER:
-        raise InvalidInputError("A reward gives a percentage, an amount or free shipping.")
+        raise InvalidInputError("A reward gives a percentage, an amount, free shipping or a free product.")
     if benefit.kind is BenefitKind.PERCENTAGE and not 1 <= (benefit.basis_points or 0) <= 10_000:
         raise InvalidInputError("A percentage is more than 0 and at most 100.")
     if benefit.kind is BenefitKind.AMOUNT and (benefit.amount_minor or 0) <= 0:
@@ -58,3 +68,23 @@ def _check_benefit(benefit: Benefit) -> None:
         raise InvalidInputError("The smallest order that the reward is good for is 0 or more.")
     if max(benefit.amount_minor or 0, benefit.minimum_minor or 0) > MAX_MINOR:
         raise InvalidInputError("No store knows so high an amount; give a smaller one.")
+
+
+def _check_products(benefit: Benefit) -> None:
+    """Products and collections may be named together: the reward then counts for both."""
+    named = (*benefit.product_external_ids, *benefit.collection_external_ids)
+    if benefit.kind is BenefitKind.FREE_PRODUCT:
+        if not benefit.product_external_ids:
+            raise InvalidInputError("A free product needs at least one product to choose from: --product ID.")
+        if benefit.collection_external_ids:
+            raise InvalidInputError("A free product is one of single products; name them and no collection.")
+    if benefit.kind is BenefitKind.FREE_SHIPPING and named:
+        raise InvalidInputError(
+            "Free shipping counts for the whole order; leave products and collections out."
+        )
+    if len(named) > MAX_PRODUCTS:
+        raise InvalidInputError(f"A reward names at most {MAX_PRODUCTS} products and collections.")
+    if len(set(benefit.product_external_ids)) + len(set(benefit.collection_external_ids)) < len(named):
+        raise InvalidInputError("A product or collection is named twice; name each once.")
+    if any(not one or len(one) > MAX_PRODUCT_ID or any(map(str.isspace, one)) for one in named):
+        raise InvalidInputError("A product or collection is named by its id in the store, without spaces.")

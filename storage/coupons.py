@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from rewards.errors import NotFoundError
+from rewards.records import Benefit, BenefitKind
 from storage.database import Connection
 
 _COLUMNS = (
@@ -19,6 +24,81 @@ def _merged(column: str) -> str:
     if column in _TERMS:
         return f"{column} = CASE WHEN excluded.kind = 'other' THEN c.{column} ELSE excluded.{column} END"
     return f"{column} = excluded.{column}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCoupon:
+    """A discount of the store's own, as last seen. `is_ours`: the code of a grant."""
+
+    id: int
+    store_id: int
+    external_id: str
+    code: str | None
+    parent_external_id: str | None
+    benefit: Benefit
+    is_active: bool
+    starts_at: datetime | None
+    ends_at: datetime | None
+    is_deleted: bool
+    is_ours: bool
+
+    def why_not_now(self, now: datetime) -> str | None:
+        """Why nobody can use it now, in words for the merchant; None when it is good."""
+        name = self.code or self.external_id
+        if self.is_deleted:
+            return f"The coupon {name} is gone from the store; make it again there, or change the reward."
+        if not self.is_active:
+            return (
+                f"The coupon {name} is switched off in the store; switch it on there, or change the reward."
+            )
+        if self.starts_at is not None and self.starts_at > now:
+            return f"The coupon {name} has not begun in the store; let it begin there, or change the reward."
+        if self.ends_at is not None and self.ends_at <= now:
+            return f"The coupon {name} has ended in the store; let it go on there, or change the reward."
+        return None
+
+
+_SELECT = """SELECT c.id, c.store_id, c.external_id, c.code, c.parent_external_id, c.kind, c.basis_points,
+    c.amount_minor, c.currency, c.minimum_minor, c.is_active, c.starts_at, c.ends_at,
+    c.deleted_at IS NOT NULL AS is_deleted,
+    EXISTS (SELECT FROM promotion_codes p
+            WHERE p.store_id = c.store_id AND p.code_key = lower(c.code) AND NOT p.is_shared) AS is_ours
+    FROM coupons c"""
+
+
+async def by_id(connection: Connection, program_id: int, coupon_id: int) -> StoreCoupon:
+    """The coupon; raises NotFoundError."""
+    cursor = await connection.execute(
+        f"{_SELECT} WHERE c.program_id = %s AND c.id = %s", (program_id, coupon_id)
+    )
+    found = await cursor.fetchone()
+    if found is None:
+        raise NotFoundError(f"There is no coupon {coupon_id} in this program.")
+    return _row(found)
+
+
+async def by_name(connection: Connection, store_id: int, name: str) -> StoreCoupon:
+    """The store's coupon with this code or, failing that, this id there; raises NotFoundError."""
+    cursor = await connection.execute(
+        f"""{_SELECT} WHERE c.store_id = %(store)s AND c.deleted_at IS NULL
+                AND (lower(c.code) = lower(%(name)s) OR c.external_id = %(name)s)
+            ORDER BY lower(c.code) = lower(%(name)s) DESC NULLS LAST, c.is_active DESC, c.id DESC LIMIT 1""",
+        {"store": store_id, "name": name.strip()},
+    )
+    found = await cursor.fetchone()
+    if found is None:
+        raise NotFoundError(
+            f"The store has no coupon {name.strip()} that we know of: `perennial sync {store_id}` reads its "
+            f"coupons, `perennial coupons {store_id}` lists them."
+        )
+    return _row(found)
+
+
+def _row(found: Mapping[str, Any]) -> StoreCoupon:
+    terms = ("basis_points", "amount_minor", "currency", "minimum_minor")
+    benefit = Benefit(BenefitKind(found["kind"]), **{name: found[name] for name in terms})
+    kept = {name: value for name, value in found.items() if name not in (*terms, "kind")}
+    return StoreCoupon(**kept, benefit=benefit)
 
 
 _MERGE = f"""

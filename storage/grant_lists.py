@@ -65,6 +65,7 @@ async def grants_of(
                o.external_id AS redeemed_order
            FROM grants g JOIN rewards r ON r.id = g.reward_id JOIN members m ON m.id = g.member_id
            LEFT JOIN promotion_codes c ON c.store_id = g.store_id AND c.grant_id = g.id
+               AND c.replaced_at IS NULL
            LEFT JOIN orders o ON o.id = g.redeemed_order_id
            WHERE g.store_id = %(store)s AND (%(state)s::text IS NULL OR g.state = %(state)s)
            ORDER BY g.id DESC LIMIT %(limit)s""",
@@ -93,7 +94,7 @@ async def coupons_of(connection: Connection, store_id: int, limit: int | None = 
         """SELECT c.external_id, c.code, c.title, c.kind, c.basis_points, c.amount_minor, c.currency,
                c.minimum_minor, c.is_active, c.starts_at, c.ends_at, c.usage_limit, c.used_count, c.verified_at,
                EXISTS (SELECT FROM promotion_codes p
-                       WHERE p.store_id = c.store_id AND p.code_key = lower(c.code)) AS is_ours
+                       WHERE p.store_id = c.store_id AND p.code_key = lower(c.code) AND NOT p.is_shared) AS is_ours
            FROM coupons c WHERE c.store_id = %s AND c.deleted_at IS NULL ORDER BY c.id DESC LIMIT %s""",
         (store_id, limit),
     )

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from rewards.returns import CodeReturns
+from storage import shared_codes
 from storage.database import Connection
 from storage.locks import take_turn
 
@@ -39,7 +41,7 @@ class PushOutcome:
 SELECT_TO_PUSH = """SELECT g.id, g.reward_version_id, g.occasion, g.decided_at, g.valid_until, c.code, c.external_id,
     c.coupon_external_id, CASE WHEN sc.has_account THEN sc.external_id END AS customer_external_id, sc.email
     FROM grants g
-    JOIN promotion_codes c ON c.store_id = g.store_id AND c.grant_id = g.id
+    JOIN promotion_codes c ON c.store_id = g.store_id AND c.grant_id = g.id AND c.replaced_at IS NULL
     LEFT JOIN store_customers sc ON sc.store_id = g.store_id AND sc.id = g.store_customer_id"""
 
 
@@ -81,7 +83,7 @@ async def record_push(
     store_id: int,
     outcomes: Sequence[PushOutcome],
     *,
-    returns_on_cancel: bool,
+    returns: CodeReturns,
     now: datetime,
 ) -> None:
     """Keeps what the store said, and settles orders that brought these codes before we knew the codes' ids."""
@@ -104,7 +106,8 @@ async def record_push(
         f"""UPDATE promotion_codes c
             SET external_id = t.external_id, coupon_external_id = t.coupon_id, pushed_at = coalesce(c.pushed_at, %(now)s)
             FROM {told} AS t(grant_id, external_id, coupon_id, refused)
-            WHERE c.store_id = %(store)s AND c.grant_id = t.grant_id AND t.refused IS NULL""",
+            WHERE c.store_id = %(store)s AND c.grant_id = t.grant_id AND c.replaced_at IS NULL
+                AND t.refused IS NULL""",
         values,
     )
     await connection.execute(
@@ -118,17 +121,17 @@ async def record_push(
             WHERE g.store_id = %(store)s AND g.id = t.grant_id""",
         values,
     )
-    await _settle(connection, store_id, ids, returns_on_cancel=returns_on_cancel, now=now)
+    await _settle(connection, store_id, ids, returns=returns, now=now)
 
 
 async def settle_codes(
-    connection: Connection, store_id: int, grant_ids: Sequence[int], *, returns_on_cancel: bool, now: datetime
+    connection: Connection, store_id: int, grant_ids: Sequence[int], *, returns: CodeReturns, now: datetime
 ) -> int:
     """Brings these grants up to date after their codes' ids changed in this transaction; how many changed."""
     await take_turn(connection, _turn(store_id))
     ids = sorted(grant_ids)
     await connection.execute("SELECT FROM grants WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE", (ids,))
-    return await _settle(connection, store_id, ids, returns_on_cancel=returns_on_cancel, now=now)
+    return await _settle(connection, store_id, ids, returns=returns, now=now)
 
 
 async def postpone(connection: Connection, store_id: int, until: datetime) -> None:
@@ -159,7 +162,7 @@ async def settle_redemptions(
     store_id: int,
     order_ids: Sequence[int],
     *,
-    returns_on_cancel: bool,
+    returns: CodeReturns,
     now: datetime,
 ) -> int:
     """Brings the grants whose codes these orders carry, or carried, up to date; how many changed.
@@ -169,15 +172,19 @@ async def settle_redemptions(
     """
     cursor = await connection.execute(
         """SELECT EXISTS (SELECT FROM orders WHERE store_id = %(store)s AND id = ANY(%(orders)s) AND codes <> '{}')
-               OR EXISTS (SELECT FROM grants WHERE redeemed_order_id = ANY(%(orders)s)) AS any""",
+               OR EXISTS (SELECT FROM grants WHERE redeemed_order_id = ANY(%(orders)s)) AS any,
+               EXISTS (SELECT FROM promotion_codes WHERE store_id = %(store)s AND is_shared) AS shared""",
         {"store": store_id, "orders": list(order_ids)},
     )
     found = await cursor.fetchone()
     if found is None or not found["any"]:
         return 0
     await take_turn(connection, _turn(store_id), shared=True)
-    touched = await _touched_grants(connection, store_id, order_ids)
-    return await _settle(connection, store_id, touched, returns_on_cancel=returns_on_cancel, now=now)
+    touched = await _touched_grants(connection, store_id, order_ids, with_shared=found["shared"])
+    changed = await _settle(connection, store_id, touched, returns=returns, now=now)
+    if found["shared"]:
+        changed += await shared_codes.settle(connection, store_id, touched, returns=returns, now=now)
+    return changed
 
 
 # A platform's id that is digits alone could be what a shopper typed for another coupon; ids of codes are only matched
@@ -185,8 +192,11 @@ async def settle_redemptions(
 _IS_AN_ID = "c.external_id ~ '[^0-9]'"
 
 
-async def _touched_grants(connection: Connection, store_id: int, order_ids: Sequence[int]) -> list[int]:
+async def _touched_grants(
+    connection: Connection, store_id: int, order_ids: Sequence[int], *, with_shared: bool
+) -> list[int]:
     """Grants of the orders' codes, and those redeemed by the orders so far; locked in the order of their ids."""
+    shared = f"UNION {shared_codes.TOUCHED}" if with_shared else ""
     cursor = await connection.execute(
         f"""WITH used AS MATERIALIZED (
                 SELECT DISTINCT u.code FROM orders o CROSS JOIN unnest(o.codes) AS u(code)
@@ -194,10 +204,11 @@ async def _touched_grants(connection: Connection, store_id: int, order_ids: Sequ
             SELECT g.id FROM grants g
             WHERE g.store_id = %(store)s AND g.id IN (
                 SELECT c.grant_id FROM used JOIN promotion_codes c
-                    ON c.store_id = %(store)s AND c.code_key = used.code
+                    ON c.store_id = %(store)s AND c.code_key = used.code AND NOT c.is_shared
                 UNION SELECT c.grant_id FROM used JOIN promotion_codes c
                     ON c.store_id = %(store)s AND c.external_id = used.code AND {_IS_AN_ID}
-                UNION SELECT r.id FROM grants r WHERE r.redeemed_order_id = ANY(%(orders)s))
+                        AND NOT c.is_shared
+                UNION SELECT r.id FROM grants r WHERE r.redeemed_order_id = ANY(%(orders)s) {shared})
             ORDER BY g.id FOR NO KEY UPDATE""",
         {"store": store_id, "orders": list(order_ids)},
     )
@@ -207,22 +218,29 @@ async def _touched_grants(connection: Connection, store_id: int, order_ids: Sequ
 _KEYS = f"""
 SELECT c.grant_id, k.key FROM promotion_codes c
 CROSS JOIN LATERAL (VALUES (c.code_key), (CASE WHEN {_IS_AN_ID} THEN c.external_id END)) AS k(key)
-WHERE c.store_id = %(store)s AND c.grant_id = ANY(%(grants)s) AND k.key IS NOT NULL
+WHERE c.store_id = %(store)s AND c.grant_id = ANY(%(grants)s) AND k.key IS NOT NULL AND NOT c.is_shared
+    AND c.replaced_at IS NULL
 """
 
 # The earliest order that holds the code and still counts is the one that redeemed it. Without one, the grant is what
-# it was before: that too can be read from what is stored.
-_SETTLE = """
+# it was before: that too can be read from what is stored. An order that was taken back redeems a code that stays used
+# in the store: "returned" grants wait for a new one.
+_SETTLE = f"""
 WITH used AS (
-    SELECT DISTINCT ON (k.grant_id) k.grant_id, o.id AS order_id, coalesce(o.paid_at, o.placed_at) AS at
+    SELECT DISTINCT ON (k.grant_id) k.grant_id, o.id AS order_id, coalesce(o.paid_at, o.placed_at) AS at, r.renewed
     FROM orders o CROSS JOIN unnest(o.codes) AS u(code)
     JOIN unnest(%(keyed)s::bigint[], %(keys)s::text[]) AS k(grant_id, key) ON k.key = u.code
-    WHERE o.store_id = %(store)s AND o.codes <> '{}' AND o.codes && %(keys)s::text[]
-        AND NOT (%(returns)s AND (o.cancelled_at IS NOT NULL OR o.status = 'cancelled'))
-    ORDER BY k.grant_id, at, o.external_id
+    CROSS JOIN LATERAL (SELECT {shared_codes.IS_CANCELLED} AS cancelled) x
+    CROSS JOIN LATERAL (SELECT
+        (x.cancelled AND NOT %(by_platform)s AND (o.paid_at IS NULL OR %(renewed)s::text <> 'never'))
+        OR (%(renewed)s = 'on_full_refund' AND {shared_codes.IS_REFUNDED}) AS renewed) r
+    WHERE o.store_id = %(store)s AND o.codes <> '{{}}' AND o.codes && %(keys)s::text[]
+        AND NOT (%(by_platform)s AND x.cancelled)
+    ORDER BY k.grant_id, r.renewed, at, o.external_id
 )
 UPDATE grants g
 SET redeemed_order_id = used.order_id, redeemed_at = used.at, state = CASE
+    WHEN used.renewed AND g.valid_until >= %(now)s THEN 'returned'
     WHEN used.order_id IS NOT NULL THEN 'redeemed'
     WHEN c.revoked_at IS NOT NULL THEN 'revoked'
     WHEN g.valid_until < %(now)s THEN 'expired'
@@ -231,13 +249,15 @@ SET redeemed_order_id = used.order_id, redeemed_at = used.at, state = CASE
     WHEN g.state_reason IS NOT NULL THEN 'failed'
     ELSE 'decided' END
 FROM promotion_codes c LEFT JOIN used ON used.grant_id = c.grant_id
-WHERE c.store_id = %(store)s AND c.grant_id = ANY(%(grants)s) AND g.id = c.grant_id
-    AND (g.redeemed_order_id, g.redeemed_at) IS DISTINCT FROM (used.order_id, used.at)
+WHERE c.store_id = %(store)s AND c.grant_id = ANY(%(grants)s) AND c.replaced_at IS NULL AND NOT c.is_shared
+    AND g.id = c.grant_id
+    AND (g.redeemed_order_id, g.redeemed_at, g.state = 'returned') IS DISTINCT FROM
+        (used.order_id, used.at, coalesce(used.renewed AND g.valid_until >= %(now)s, false))
 """
 
 
 async def _settle(
-    connection: Connection, store_id: int, grant_ids: Sequence[int], *, returns_on_cancel: bool, now: datetime
+    connection: Connection, store_id: int, grant_ids: Sequence[int], *, returns: CodeReturns, now: datetime
 ) -> int:
     """Works out anew which order redeemed each of these grants, whose rows are locked; how many changed.
 
@@ -245,7 +265,7 @@ async def _settle(
     """
     if not grant_ids:
         return 0
-    values = {"store": store_id, "grants": list(grant_ids), "returns": returns_on_cancel, "now": now}
+    values = {**returns.values(), "store": store_id, "grants": list(grant_ids), "now": now}
     found = await (await connection.execute(_KEYS, values)).fetchall()
     values["keyed"] = [row["grant_id"] for row in found]
     values["keys"] = [row["key"] for row in found]

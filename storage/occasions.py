@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 
 from rewards.errors import NotFoundError
 from rewards.occasions import DAYS_BETWEEN_OCCASIONS, LeapRule, Trigger
+from storage.coupons import StoreCoupon
 from storage.database import Connection
 
 # The column that holds a trigger's day of the year; both have an index (home_store_id, column, id).
@@ -27,7 +28,7 @@ class Occasion:
     on: date
     due_on: date
     valid_until: datetime
-    takes_guests: bool  # the platform can bind a code to an e-mail without an account
+    takes_guests: bool  # also members without an account can be given a code
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +127,38 @@ async def decide(
     await connection.execute(
         "SELECT FROM members WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE", (list(member_ids),)
     )
+    values = _values(occasion, mds, member_ids, now)
+    cursor = await connection.execute(_DECIDE.format(column=_DAY_COLUMN[occasion.trigger]), values)
+    return [NewGrant(found["id"], found["member_id"]) for found in await cursor.fetchall()]
+
+
+_WITHOUT_ACCOUNT = """
+SELECT count(*) AS members FROM members m
+WHERE m.id = ANY(%(members)s) AND m.home_store_id = %(store)s AND m.merged_into IS NULL
+    AND m.{column} = ANY(%(mds)s)
+    AND (%(trigger)s <> 'joining' OR %(on)s::date >= make_date(extract(year FROM m.joined_on)::int + 1, 1, 1))
+    AND NOT EXISTS (
+        SELECT FROM members p JOIN store_customers c ON c.member_id = p.id
+        WHERE (p.id = m.id OR p.merged_into = m.id) AND c.store_id = %(store)s AND c.deleted_at IS NULL
+            AND (c.has_account OR (%(guests)s AND c.email IS NOT NULL)))
+"""
+
+
+async def count_without_account(
+    connection: Connection, occasion: Occasion, mds: Sequence[int], member_ids: Sequence[int], now: datetime
+) -> int:
+    """How many of these members `decide` leaves out because the store has no customer that could be given a code."""
+    values = _values(occasion, mds, member_ids, now)
+    cursor = await connection.execute(_WITHOUT_ACCOUNT.format(column=_DAY_COLUMN[occasion.trigger]), values)
+    found = await cursor.fetchone()
+    return 0 if found is None else int(found["members"])
+
+
+def _values(
+    occasion: Occasion, mds: Sequence[int], member_ids: Sequence[int], now: datetime
+) -> dict[str, object]:
     distance = timedelta(days=DAYS_BETWEEN_OCCASIONS)
-    values = {
+    return {
         "program": occasion.program_id,
         "store": occasion.store_id,
         "reward": occasion.reward_id,
@@ -144,17 +175,39 @@ async def decide(
         "too_soon_to": occasion.on + distance,
         "now": now,
     }
-    cursor = await connection.execute(_DECIDE.format(column=_DAY_COLUMN[occasion.trigger]), values)
-    return [NewGrant(found["id"], found["member_id"]) for found in await cursor.fetchall()]
 
 
 async def add_codes(connection: Connection, program_id: int, store_id: int, codes: Mapping[int, str]) -> None:
     """Records the code of each grant, by grant id, before anybody asks the store for it."""
     await connection.execute(
-        """INSERT INTO promotion_codes (program_id, store_id, grant_id, code, code_key)
-           SELECT %s, %s, c.grant_id, c.code, lower(c.code)
+        """INSERT INTO promotion_codes (program_id, store_id, grant_id, code, code_key, is_shared, attempt)
+           SELECT %s, %s, c.grant_id, c.code, lower(c.code), false, 0
            FROM unnest(%s::bigint[], %s::text[]) AS c(grant_id, code)""",
         (program_id, store_id, list(codes), list(codes.values())),
+    )
+
+
+async def share_code(
+    connection: Connection, grant_ids: Sequence[int], coupon: StoreCoupon, now: datetime
+) -> None:
+    """Gives these grants the code of a coupon that the store has: they need no pushing."""
+    await connection.execute(
+        """INSERT INTO promotion_codes (program_id, store_id, grant_id, code, code_key, external_id,
+               coupon_external_id, pushed_at, is_shared, attempt)
+           SELECT g.program_id, g.store_id, g.id, %(code)s, lower(%(code)s), %(external)s, %(parent)s, %(now)s, true, 0
+           FROM grants g WHERE g.store_id = %(store)s AND g.id = ANY(%(grants)s)""",
+        {
+            "code": coupon.code,
+            "external": coupon.external_id,
+            "parent": coupon.parent_external_id,
+            "now": now,
+            "store": coupon.store_id,
+            "grants": list(grant_ids),
+        },
+    )
+    await connection.execute(
+        "UPDATE grants SET state = 'pushed', pushed_at = %s WHERE store_id = %s AND id = ANY(%s)",
+        (now, coupon.store_id, list(grant_ids)),
     )
 
 

@@ -27,7 +27,7 @@ async def usable(
     cursor = await connection.execute(
         f"""{SELECT_TO_PUSH}
             WHERE g.store_id = %s AND g.state IN ('pushed', 'notified') AND g.valid_until >= %s AND g.id > %s
-                AND c.pushed_at IS NOT NULL AND c.revoked_at IS NULL
+                AND c.pushed_at IS NOT NULL AND c.revoked_at IS NULL AND NOT c.is_shared
             ORDER BY g.id LIMIT %s""",
         (store_id, now, after_grant_id, limit),
     )
@@ -44,7 +44,7 @@ async def record_checks(
                coupon_external_id = t.coupon_external_id
            FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[])
                AS t(grant_id, difference, external_id, coupon_external_id)
-           WHERE c.store_id = %s AND c.grant_id = t.grant_id""",
+           WHERE c.store_id = %s AND c.grant_id = t.grant_id AND c.replaced_at IS NULL""",
         (
             now,
             [check.grant_id for check in checks],

@@ -45,7 +45,7 @@ class RewardVersionRow:
 
 
 _SELECT = """SELECT r.id, r.program_id, r.name, r.trigger, r.is_on, r.version, v.id AS version_id, r.changed_at,
-    v.benefit, v.lead_days, v.validity_days, v.code_prefix, v.rules
+    v.benefit, v.lead_days, v.validity_days, v.code_prefix, v.rules, v.generic_coupon_id
     FROM rewards r JOIN reward_versions v ON v.program_id = r.program_id AND v.reward_id = r.id
         AND v.version = r.version"""
 
@@ -77,7 +77,7 @@ async def versions(
     """Versions by their ids."""
     cursor = await connection.execute(
         """SELECT v.id, v.program_id, v.reward_id, r.name AS reward_name, v.version, v.benefit, v.lead_days,
-               v.validity_days, v.code_prefix, v.rules
+               v.validity_days, v.code_prefix, v.rules, v.generic_coupon_id
            FROM reward_versions v JOIN rewards r ON r.id = v.reward_id
            WHERE v.program_id = %s AND v.id = ANY(%s)""",
         (program_id, sorted(set(version_ids))),
@@ -151,8 +151,8 @@ async def _add_version(
 ) -> None:
     await connection.execute(
         """INSERT INTO reward_versions (program_id, reward_id, version, benefit, lead_days, validity_days,
-               code_prefix, rules, created_at)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+               code_prefix, rules, generic_coupon_id, created_at)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
         (
             program_id,
             reward_id,
@@ -162,6 +162,7 @@ async def _add_version(
             terms.validity_days,
             terms.code_prefix,
             Jsonb(_rules(terms)),
+            terms.coupon_id,
             now,
         ),
     )
@@ -177,6 +178,7 @@ async def _note(connection: Connection, reward: RewardRow, action: str, now: dat
         "lead_days": reward.terms.lead_days,
         "validity_days": reward.terms.validity_days,
         "code_prefix": reward.terms.code_prefix,
+        "coupon_id": reward.terms.coupon_id,
         **_rules(reward.terms),
     }
     await audit.record(
@@ -210,6 +212,7 @@ def _terms(found: Mapping[str, Any]) -> RewardTerms:
         code_prefix=found["code_prefix"],
         binding=Binding(rules.get("binding", Binding.BOUND)),
         combines=rules.get("combines", False),
+        coupon_id=found["generic_coupon_id"],
     )
 
 

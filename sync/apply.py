@@ -19,6 +19,7 @@ from storage.database import Connection
 from storage.ledger import Written
 from storage.stores import StoreRow
 from sync import staged
+from sync.drafts import code_returns
 from sync.staged import Sorted
 
 
@@ -70,7 +71,7 @@ async def apply_changes(
                 connection,
                 store.id,
                 touched,
-                returns_on_cancel=Capability.CODE_RETURNS_ON_CANCEL in capabilities,
+                returns=code_returns(capabilities, store),
                 now=now,
             )
     await _end(connection, store, told, now)

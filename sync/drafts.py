@@ -7,7 +7,8 @@ import hmac
 from collections.abc import Mapping, Sequence
 
 from connectors.base import Capability
-from rewards.records import CodeDraft, KnownCode
+from rewards.records import Binding, CodeDraft, KnownCode
+from rewards.returns import CodeReturns, returns_setting
 from storage import code_keys, rewards
 from storage.database import Connection
 from storage.grants import GrantToPush
@@ -33,15 +34,16 @@ def known_code(grant: GrantToPush) -> KnownCode:
     return KnownCode(grant.code, grant.external_id, grant.coupon_external_id)
 
 
-def returns_on_cancel(services: Services, store: StoreRow) -> bool:
-    """True where a cancelled order gives its code back."""
-    return Capability.CODE_RETURNS_ON_CANCEL in services.connector(store).capabilities
+def code_returns(capabilities: frozenset[Capability], store: StoreRow) -> CodeReturns:
+    """When a used code of the store is given back, by the platform or by us."""
+    return CodeReturns(Capability.CODE_RETURNS_ON_CANCEL in capabilities, returns_setting(store.settings))
 
 
 def _draft(
     grant: GrantToPush, versions: Mapping[int, RewardVersionRow], reward_keys: Mapping[int, str]
 ) -> CodeDraft:
     version = versions[grant.reward_version_id]
+    is_bound = version.terms.binding is Binding.BOUND
     return CodeDraft(
         code=grant.code,
         # The code is part of it, because nobody else who uses the same store's API can have it.
@@ -51,8 +53,9 @@ def _draft(
         benefit=version.terms.benefit,
         starts_at=grant.decided_at,
         ends_at=grant.valid_until,
-        customer_external_id=grant.customer_external_id,
-        email=grant.email,
+        # The store of an open code need not know who it was for.
+        customer_external_id=grant.customer_external_id if is_bound else None,
+        email=grant.email if is_bound else None,
         binding=version.terms.binding,
         combines=version.terms.combines,
     )

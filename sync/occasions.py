@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from connectors.base import Capability
 from rewards.codes import grant_key, promotion_code
 from rewards.errors import InvalidInputError
 from rewards.occasions import (
@@ -24,11 +23,13 @@ from rewards.occasions import (
     valid_until,
 )
 from storage import code_keys, occasions, rewards, stores
+from storage.coupons import StoreCoupon
 from storage.database import Connection
 from storage.locks import LockHolder, lock_holder
-from storage.occasions import Occasion, Progress
+from storage.occasions import NewGrant, Occasion, Progress
 from storage.rewards import RewardRow
 from storage.stores import StoreRow
+from sync import abilities
 from sync.attempts import OUTAGES, describe
 from sync.services import Services
 
@@ -45,7 +46,11 @@ MAX_YEARS_AWAY = 10
 
 @dataclass(frozen=True, slots=True)
 class RewardRun:
-    """What one reward gave in one store. `days_let_go`: missed so long ago that they are not caught up with."""
+    """What one reward gave in one store. `days_let_go`: missed so long ago that they are not caught up with.
+
+    `without_account`: members left out because a bound code needs an account in the store. `left_out`: why the store
+    cannot give the reward at all.
+    """
 
     store_id: int
     reward_id: int
@@ -54,6 +59,8 @@ class RewardRun:
     last_on: date | None
     days_let_go: int
     grants: int
+    without_account: int = 0
+    left_out: str | None = None
 
 
 @dataclass(slots=True)
@@ -83,6 +90,7 @@ class _Task:
     leap_rule: LeapRule
     code_key: bytes
     takes_guests: bool
+    coupon: StoreCoupon | None  # the store's own, whose code all get
     today: date
     is_asked_for: bool  # somebody named the day; it is not the store's own today
     now: datetime
@@ -124,14 +132,10 @@ async def run(
 async def _run_store(
     services: Services, holder: LockHolder, store: StoreRow, today: date | None, report: OccasionsReport
 ) -> None:
-    capabilities = services.connector(store).capabilities
-    if Capability.WRITE_CODES not in capabilities:
-        return
     async with holder.only_one(f"occasions:{store.id}") as is_ours:
         if not is_ours:
             report.busy_store_ids.append(store.id)
             return
-        now = services.clock()
         async with services.database.transaction() as connection:
             found = await rewards.every(connection, store.program_id, only_on=True)
             if not found:
@@ -139,17 +143,50 @@ async def _run_store(
             leap_rule = await occasions.leap_rule(connection, store.program_id)
             key = await code_keys.code_key(connection, services.secret_box, store.program_id)
         for reward in found:
-            task = _Task(
-                store=store,
-                reward=reward,
-                leap_rule=leap_rule,
-                code_key=key,
-                takes_guests=Capability.CODES_FOR_GUESTS in capabilities,
-                today=today or local_today(now, store.time_zone),
-                is_asked_for=today is not None,
-                now=now,
-            )
-            report.runs.append(await _run_reward(services, task))
+            report.runs.append(await _run_one(services, store, reward, leap_rule, key, today))
+
+
+async def _run_one(
+    services: Services,
+    store: StoreRow,
+    reward: RewardRow,
+    leap_rule: LeapRule,
+    key: bytes,
+    today: date | None,
+) -> RewardRun:
+    """One reward in one store, if the store can give it."""
+    now, connector = services.clock(), services.connector(store)
+    async with services.database.transaction() as connection:
+        coupon = await abilities.coupon_of(connection, store.program_id, reward.terms)
+    reason = abilities.why_not(store, connector, reward.terms, coupon)
+    if reason is None and coupon is not None:
+        reason = coupon.why_not_now(now)
+    if reason is not None:
+        return RewardRun(store.id, reward.id, reward.name, None, None, 0, 0, left_out=reason)
+    task = _Task(
+        store=store,
+        reward=reward,
+        leap_rule=leap_rule,
+        code_key=key,
+        takes_guests=abilities.takes_guests(connector.capabilities, reward.terms),
+        coupon=coupon,
+        today=today or local_today(now, store.time_zone),
+        is_asked_for=today is not None,
+        now=now,
+    )
+    return await _run_reward(services, task)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Grants made, and members left out for want of an account."""
+
+    grants: int = 0
+    without_account: int = 0
+
+    def add(self, other: _Tally) -> None:
+        self.grants += other.grants
+        self.without_account += other.without_account
 
 
 async def _run_reward(services: Services, task: _Task) -> RewardRun:
@@ -157,15 +194,15 @@ async def _run_reward(services: Services, task: _Task) -> RewardRun:
     async with services.database.transaction() as connection:
         progress = await occasions.progress(connection, store_id, reward_id)
     days, days_let_go = _days(task, progress)
-    made = 0
+    made = _Tally()
     for day in days:
-        made += await _give_day(services, task, day)
+        made.add(await _give_day(services, task, day))
         # The day on which it was due is done; days of the lead that lie ahead are noted at the end.
         if due_on(day, lead_days) <= task.today:
             async with services.database.transaction() as connection:
                 await occasions.advance(connection, store_id, reward_id, due_on(day, lead_days))
     if progress is not None:
-        made += await _give_changed(services, task, progress, set(days))
+        made.add(await _give_changed(services, task, progress, set(days)))
     async with services.database.transaction() as connection:
         await occasions.finish(connection, store_id, reward_id, task.today, task.now)
     return RewardRun(
@@ -175,7 +212,8 @@ async def _run_reward(services: Services, task: _Task) -> RewardRun:
         first_on=days[0] if days else None,
         last_on=days[-1] if days else None,
         days_let_go=days_let_go,
-        grants=made,
+        grants=made.grants,
+        without_account=made.without_account,
     )
 
 
@@ -206,9 +244,9 @@ def _done_through(task: _Task, progress: Progress) -> date:
     return done
 
 
-async def _give_day(services: Services, task: _Task, day: date) -> int:
-    """Gives the reward to all members whose day this is, a chunk at a time; how many grants were made."""
-    made = 0
+async def _give_day(services: Services, task: _Task, day: date) -> _Tally:
+    """Gives the reward to all members whose day this is, a chunk at a time."""
+    made = _Tally()
     for md in month_days([day], task.leap_rule):
         after = 0
         while True:
@@ -218,19 +256,19 @@ async def _give_day(services: Services, task: _Task, day: date) -> int:
                 )
             if not members:
                 break
-            made += await _give(services, task, day, members)
+            made.add(await _give(services, task, day, members))
             after = members[-1]
     return made
 
 
-async def _give_changed(services: Services, task: _Task, progress: Progress, done: set[date]) -> int:
+async def _give_changed(services: Services, task: _Task, progress: Progress, done: set[date]) -> _Tally:
     """Gives the reward to members whose dates changed and whose day lies within today and the lead.
 
     So nobody is left out who joins, or tells a birthday, on the day itself; days that are past stay past.
     """
     ahead = (task.today + timedelta(days=offset) for offset in range(task.reward.terms.lead_days + 1))
     day_of = {md: day for day in ahead if day not in done for md in month_days([day], task.leap_rule)}
-    since, after, made = progress.ran_at - OVERLAP, 0, 0
+    since, after, made = progress.ran_at - OVERLAP, 0, _Tally()
     while day_of:
         async with services.database.transaction() as connection:
             changed = await occasions.members_changed(
@@ -239,15 +277,33 @@ async def _give_changed(services: Services, task: _Task, progress: Progress, don
         if not changed:
             break
         for day in sorted({day_of[md] for _, md in changed}):
-            made += await _give(services, task, day, [member for member, md in changed if day_of[md] == day])
+            theirs = [member for member, md in changed if day_of[md] == day]
+            made.add(await _give(services, task, day, theirs))
         after = changed[-1][0]
     return made
 
 
-async def _give(services: Services, task: _Task, day: date, member_ids: Sequence[int]) -> int:
+async def _give(services: Services, task: _Task, day: date, member_ids: Sequence[int]) -> _Tally:
     """One chunk: the grants and their codes in one transaction."""
+    occasion, mds = _occasion(task, day), month_days([day], task.leap_rule)
+
+    async def decide(connection: Connection) -> _Tally:
+        new = await occasions.decide(connection, occasion, mds, member_ids, task.now)
+        left_out = 0
+        if len(new) < len(member_ids) and not task.takes_guests:
+            left_out = await occasions.count_without_account(connection, occasion, mds, member_ids, task.now)
+        await _add_codes(connection, task, occasion, new)
+        return _Tally(len(new), left_out)
+
+    return await services.database.retrying(decide)
+
+
+def _occasion(task: _Task, day: date) -> Occasion:
     reward, store = task.reward, task.store
-    occasion = Occasion(
+    until = valid_until(day, reward.terms.validity_days, store.time_zone)
+    if task.coupon is not None and task.coupon.ends_at is not None:
+        until = min(until, task.coupon.ends_at)
+    return Occasion(
         program_id=store.program_id,
         store_id=store.id,
         reward_id=reward.id,
@@ -256,22 +312,24 @@ async def _give(services: Services, task: _Task, day: date, member_ids: Sequence
         name=occasion_name(reward.trigger, day),
         on=day,
         due_on=due_on(day, reward.terms.lead_days),
-        valid_until=valid_until(day, reward.terms.validity_days, store.time_zone),
+        valid_until=until,
         takes_guests=task.takes_guests,
     )
-    mds = month_days([day], task.leap_rule)
 
-    async def decide(connection: Connection) -> int:
-        new = await occasions.decide(connection, occasion, mds, member_ids, task.now)
-        codes = {
-            grant.id: promotion_code(
-                task.code_key,
-                reward.terms.code_prefix,
-                grant_key(store.program_id, reward.id, grant.member_id, occasion.name),
-            )
-            for grant in new
-        }
-        await occasions.add_codes(connection, store.program_id, store.id, codes)
-        return len(new)
 
-    return await services.database.retrying(decide)
+async def _add_codes(
+    connection: Connection, task: _Task, occasion: Occasion, new: Sequence[NewGrant]
+) -> None:
+    if task.coupon is not None:
+        await occasions.share_code(connection, [grant.id for grant in new], task.coupon, task.now)
+        return
+    prefix = task.reward.terms.code_prefix
+    codes = {
+        grant.id: promotion_code(
+            task.code_key,
+            prefix,
+            grant_key(occasion.program_id, occasion.reward_id, grant.member_id, occasion.name),
+        )
+        for grant in new
+    }
+    await occasions.add_codes(connection, occasion.program_id, occasion.store_id, codes)

@@ -19,7 +19,7 @@ from storage.database import Connection
 from storage.grants import GrantToPush, PushOutcome
 from storage.locks import only_one
 from storage.stores import StoreRow
-from sync.drafts import drafts_for, returns_on_cancel
+from sync.drafts import code_returns, drafts_for
 from sync.history import pause
 from sync.services import Services
 
@@ -138,7 +138,7 @@ async def _record(
             connection,
             store.id,
             outcomes,
-            returns_on_cancel=returns_on_cancel(services, store),
+            returns=code_returns(services.connector(store).capabilities, store),
             now=services.clock(),
         )
 

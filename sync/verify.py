@@ -14,7 +14,7 @@ from storage.database import Connection
 from storage.grants import GrantToPush
 from storage.promotion_codes import Checked
 from storage.stores import StoreRow
-from sync.drafts import drafts_for, known_code, returns_on_cancel
+from sync.drafts import code_returns, drafts_for, known_code
 from sync.services import Services
 
 
@@ -105,7 +105,7 @@ async def _verify_batch(
                 connection,
                 store.id,
                 moved,
-                returns_on_cancel=returns_on_cancel(services, store),
+                returns=code_returns(services.connector(store).capabilities, store),
                 now=services.clock(),
             )
 

@@ -9,7 +9,7 @@ import click
 
 from app import output
 from app.commands.base import DefaultGroup, json_option, store_argument, with_services
-from app.commands.rewards import gives
+from app.commands.reward_terms import gives
 from app.commands.stores import active_store, show_differences
 from rewards.records import Benefit, BenefitKind
 from storage import grant_lists, stores

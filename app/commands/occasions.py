@@ -15,7 +15,7 @@ from storage import grant_lists, stores
 from storage.stores import StoreRow
 from sync import occasions as rules
 from sync import push
-from sync.occasions import OccasionsReport
+from sync.occasions import OccasionsReport, RewardRun
 from sync.services import Services
 
 
@@ -137,6 +137,9 @@ def _show(result: _Result) -> None:
     output.table([">Store", "Reward", "Days looked at", ">Given", ">Days too long ago"], rows)
     if not rows:
         output.say("No reward is on: `perennial rewards add` makes one.")
+    for run in result.decided.runs:
+        if note := _left_out(run):
+            output.say(f"\nStore {run.store_id}, {run.reward_name}: {note}")
     for number in result.decided.busy_store_ids:
         output.say(f"Store {number} is being looked after by another process.")
     if result.expired:
@@ -145,6 +148,17 @@ def _show(result: _Result) -> None:
         output.say(f"\n{_said(pushed)}")
     if rows and not result.stores:
         output.say("\nNo code had to be put into a store.")
+
+
+def _left_out(run: RewardRun) -> str | None:
+    if run.left_out is not None:
+        return f"nobody gets it there. {run.left_out}"
+    if run.without_account:
+        return (
+            f"{output.count(run.without_account, 'member')} without an account in the store got no code, because it "
+            "can be bound to accounts only; `perennial rewards change … --binding open` would reach them."
+        )
+    return None
 
 
 def _days(first: date | None, last: date | None) -> str:

@@ -123,6 +123,9 @@ async def test_rewards_are_changed_and_switched(merchant: CommandLine) -> None:
         "amount_minor": 500,
         "currency": "EUR",
         "minimum_minor": 2000,
+        "product_external_ids": [],
+        "collection_external_ids": [],
+        "first_time_only": False,
     }
     assert (await merchant.read("rewards", "off", "1", "1"))["is_on"] is False
     assert (await merchant.read("occasions", "run"))["grants"] == 0
@@ -131,7 +134,7 @@ async def test_rewards_are_changed_and_switched(merchant: CommandLine) -> None:
         (
             ("rewards", "add", "1", "--name", "x", "--trigger", "birthday"),
             2,
-            "--percent, --amount or --free-shipping",
+            "--percent, --amount, --free-shipping, --free-product or --coupon",
         ),
         ((*GIFT, "--amount", "5"), 2, "one of"),
         (("rewards", "add", "1", "--name", "x", "--trigger", "easter", "--percent", "5"), 2, "birthday"),

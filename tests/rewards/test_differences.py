@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rewards.differences import GONE, USED, can_be_repaired, code_difference
-from rewards.records import Benefit, BenefitKind, CodeDraft, Coupon
+from rewards.records import Benefit, BenefitKind, Binding, CodeDraft, Coupon
 
 END = datetime(2026, 7, 15, 21, 59, 59, tzinfo=UTC)
 TEN = Benefit(BenefitKind.PERCENTAGE, basis_points=1_000)
@@ -69,6 +69,59 @@ def test_each_difference_is_named(changes: dict[str, object], words: str) -> Non
     found = code_difference(DRAFT, replace(HELD, **changes))  # type: ignore[arg-type]
     assert found == words
     assert can_be_repaired(found)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "words"),
+    [
+        ({}, {"product_external_ids": ("7",)}, "it counts for other products"),
+        ({"product_external_ids": ("7",)}, {}, "it counts for other products"),
+        ({"product_external_ids": ("7", "8")}, {"product_external_ids": ("8", "7")}, None),
+        (
+            {"collection_external_ids": ("7",)},
+            {"product_external_ids": ("7",)},
+            "it counts for other products",
+        ),
+        ({"first_time_only": True}, {}, "it counts for every order"),
+        ({}, {"first_time_only": True}, "it counts for first orders only"),
+        ({"first_time_only": True}, {"first_time_only": True}, None),
+    ],
+)
+def test_what_it_counts_for_is_compared(
+    wanted: dict[str, object], found: dict[str, object], words: str | None
+) -> None:
+    draft = replace(DRAFT, benefit=replace(TEN, **wanted))  # type: ignore[arg-type]
+    held = replace(HELD, benefit=replace(TEN, **found))  # type: ignore[arg-type]
+    assert code_difference(draft, held) == words
+
+
+def test_a_free_product_is_one_of_its_products() -> None:
+    free = Benefit(BenefitKind.FREE_PRODUCT, product_external_ids=("7",))
+    draft = replace(DRAFT, benefit=free)
+    assert code_difference(draft, replace(HELD, benefit=free)) is None
+    other = replace(free, product_external_ids=("8",))
+    assert code_difference(draft, replace(HELD, benefit=other)) == "it counts for other products"
+    percent = Benefit(BenefitKind.PERCENTAGE, basis_points=10_000, product_external_ids=("7",))
+    assert code_difference(draft, replace(HELD, benefit=percent)) == "it gives something else"
+
+
+def test_combining_is_compared_where_the_platform_says_it() -> None:
+    together = replace(DRAFT, combines=True)
+    assert code_difference(together, HELD) is None
+    assert code_difference(together, replace(HELD, combines=True)) is None
+    assert code_difference(together, replace(HELD, combines=False)) == "it cannot be combined"
+    found = code_difference(DRAFT, replace(HELD, combines=True))
+    assert found == "it can be combined with other discounts"
+
+
+def test_an_open_code_must_be_for_whoever_holds_it_once() -> None:
+    draft = replace(DRAFT, binding=Binding.OPEN, customer_external_id=None, email=None)
+    free = replace(HELD, emails=())
+    assert code_difference(draft, free) is None
+    assert code_difference(draft, HELD) == "only one customer can use it"
+    by_customer = replace(free, customer_external_ids=("7",))
+    assert code_difference(draft, by_customer) == "only one customer can use it"
+    assert code_difference(draft, replace(free, usage_limit=None)) == "it can be used more than once"
 
 
 def test_what_is_gone_can_be_repaired_and_what_is_used_cannot() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rewards.errors import InvalidInputError
-from rewards.records import Benefit, BenefitKind
+from rewards.records import Benefit, BenefitKind, Binding
 from rewards.terms import RewardTerms, reward_name
 
 TEN = Benefit(BenefitKind.PERCENTAGE, basis_points=1_000)
@@ -18,6 +18,15 @@ TEN = Benefit(BenefitKind.PERCENTAGE, basis_points=1_000)
         Benefit(BenefitKind.PERCENTAGE, basis_points=10_000),
         Benefit(BenefitKind.AMOUNT, amount_minor=500, currency="EUR", minimum_minor=2_000),
         Benefit(BenefitKind.FREE_SHIPPING),
+        Benefit(BenefitKind.FREE_SHIPPING, first_time_only=True),
+        Benefit(BenefitKind.FREE_PRODUCT, product_external_ids=("7", "8")),
+        Benefit(
+            BenefitKind.PERCENTAGE,
+            basis_points=500,
+            product_external_ids=("7",),
+            collection_external_ids=("7",),
+            first_time_only=True,
+        ),
     ],
 )
 def test_plain_terms_are_fine(benefit: Benefit) -> None:
@@ -35,6 +44,19 @@ def test_plain_terms_are_fine(benefit: Benefit) -> None:
         (Benefit(BenefitKind.FREE_SHIPPING, minimum_minor=-1), "0 or more"),
         (Benefit(BenefitKind.AMOUNT, amount_minor=10**13, currency="EUR"), "smaller"),
         (Benefit(BenefitKind.FREE_SHIPPING, minimum_minor=10**13), "smaller"),
+        (Benefit(BenefitKind.FREE_PRODUCT), "--product ID"),
+        (
+            Benefit(BenefitKind.FREE_PRODUCT, product_external_ids=("7",), collection_external_ids=("1",)),
+            "no collection",
+        ),
+        (Benefit(BenefitKind.FREE_SHIPPING, product_external_ids=("7",)), "whole order"),
+        (Benefit(BenefitKind.PERCENTAGE, 500, product_external_ids=("7", "7")), "twice"),
+        (Benefit(BenefitKind.PERCENTAGE, 500, product_external_ids=("7 8",)), "without spaces"),
+        (Benefit(BenefitKind.PERCENTAGE, 500, product_external_ids=("",)), "by its id"),
+        (
+            Benefit(BenefitKind.PERCENTAGE, 500, product_external_ids=tuple(map(str, range(101)))),
+            "at most 100 products",
+        ),
     ],
 )
 def test_a_benefit_that_gives_nothing_is_refused(benefit: Benefit, words: str) -> None:
@@ -56,3 +78,10 @@ def test_a_name_is_trimmed_and_needed() -> None:
     for text in ("", "   ", "x" * 101):
         with pytest.raises(InvalidInputError):
             reward_name(text)
+
+
+def test_a_stores_own_coupon_may_give_anything_and_is_for_everybody() -> None:
+    given = RewardTerms(Benefit(BenefitKind.OTHER), binding=Binding.OPEN, coupon_id=7)
+    assert given.benefit.kind is BenefitKind.OTHER
+    with pytest.raises(InvalidInputError, match="leave --binding out"):
+        RewardTerms(TEN, coupon_id=7)

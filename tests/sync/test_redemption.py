@@ -13,6 +13,7 @@ import pytest
 from rewards.changes import Change, CustomerSaved, OrderDeleted, OrderSaved
 from rewards.occasions import birthday
 from rewards.records import Order, OrderStatus
+from rewards.returns import CodeReturns
 from storage import grants
 from storage.grants import PushOutcome
 from storage.stores import StoreRow
@@ -48,7 +49,7 @@ async def pushed(services: Services, store: StoreRow, external_id: str = "promo_
             connection,
             store.id,
             [PushOutcome(grant_id, external_id, "coupon_1", None)],
-            returns_on_cancel=store.platform == "woocommerce",
+            returns=CodeReturns(by_platform=store.platform == "woocommerce"),
             now=services.clock(),
         )
 
