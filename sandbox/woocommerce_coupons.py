@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sandbox.server import CheckoutRefused
 from sandbox.woocommerce_records import Json, gmt_text, links, local_text
 
 _FIRST_ID = 5_000_001
@@ -20,6 +19,10 @@ _PLAIN = (
     "description individual_use product_ids excluded_product_ids usage_limit usage_limit_per_user "
     "limit_usage_to_x_items free_shipping product_categories excluded_product_categories exclude_sale_items"
 ).split()
+
+
+_LIMITS = ("usage_limit", "usage_limit_per_user", "limit_usage_to_x_items")  # 0 is none, and shown as null
+_IDS = ("product_ids", "excluded_product_ids", "product_categories", "excluded_product_categories")
 
 
 class Problem(Exception):
@@ -44,13 +47,20 @@ class Coupon:
 
 
 class CouponShelf:
-    """All coupons of one shop, by id and by code."""
+    """All coupons of one shop, by id and by code.
+
+    `is_older`: as before late 2025, a written status is ignored. `plugin` has its hands on the fields of each coupon
+    that is written.
+    """
 
     def __init__(self, zone: ZoneInfo, base: str = "") -> None:
         self.zone = zone
         self.base = base
+        self.is_older = False
+        self.plugin: Callable[[Json], None] = lambda fields: None
         self.by_id: dict[int, Coupon] = {}
-        self.by_code: dict[str, Coupon] = {}  # without the trash, whose codes are free again
+        # Only published ones: codes of drafts and of the trash are free, and nobody finds a coupon by them.
+        self.by_code: dict[str, Coupon] = {}
         self._next_id = _FIRST_ID
         self._next_meta = 1
 
@@ -64,7 +74,7 @@ class CouponShelf:
         self._write(coupon, body, in_batch)
         self._next_id += 1
         self.by_id[coupon.id] = coupon
-        self.by_code[coupon.fields["code"]] = coupon
+        self._index(coupon)
         return coupon
 
     def update(
@@ -77,8 +87,7 @@ class CouponShelf:
         coupon.modified = now
         if self.by_code.get(before) is coupon:
             del self.by_code[before]
-        if coupon.fields["status"] != "trash":
-            self.by_code[coupon.fields["code"]] = coupon
+        self._index(coupon)
         return coupon
 
     def delete(self, number: int, *, force: bool) -> Coupon:
@@ -91,6 +100,10 @@ class CouponShelf:
         else:
             coupon.fields["status"] = "trash"
         return coupon
+
+    def _index(self, coupon: Coupon) -> None:
+        if coupon.fields["status"] == "publish":
+            self.by_code[coupon.fields["code"]] = coupon
 
     def get(self, number: int, *, status: int) -> Coupon:
         """By id, the trash included."""
@@ -115,7 +128,8 @@ class CouponShelf:
             "date_expires": local_text(coupon.expires, zone),
             "date_expires_gmt": gmt_text(coupon.expires),
             "usage_count": len(coupon.used_by),
-            **{name: fields[name] for name in _PLAIN if name != "description"},
+            **{name: fields[name] for name in _PLAIN if name not in ("description", *_LIMITS)},
+            **{name: fields[name] or None for name in _LIMITS},
             "minimum_amount": fields["minimum_amount"],
             "maximum_amount": fields["maximum_amount"],
             "email_restrictions": fields["email_restrictions"],
@@ -141,9 +155,10 @@ class CouponShelf:
             fields["amount"] = _amount(body["amount"])
         if kind == "percent" and Decimal(fields["amount"]) > 100:
             raise Problem(400, "coupon_invalid_amount", "Invalid discount amount.")
-        fields |= {name: body[name] for name in _PLAIN if name in body}
+        fields |= {name: body[name] for name in _PLAIN if body.get(name) is not None}
+        fields |= {name: _ids(body[name]) for name in _IDS if name in body}
         fields |= {name: _amount(body[name]) for name in ("minimum_amount", "maximum_amount") if name in body}
-        if "status" in body:
+        if "status" in body and not self.is_older:
             fields["status"] = body["status"]
         if "email_restrictions" in body:  # what is no e-mail is dropped in silence: a coupon for everybody
             given = [str(email).lower() for email in body["email_restrictions"]]
@@ -152,6 +167,7 @@ class CouponShelf:
             self._write_meta(fields["meta_data"], entry)
         if body.get("date_expires") is not None:  # null is ignored, "" clears
             coupon.expires = self._moment(str(body["date_expires"]))
+        self.plugin(fields)
         coupon.fields = fields
 
     def _write_meta(self, entries: list[Json], entry: Mapping[str, Any]) -> None:
@@ -171,23 +187,6 @@ class CouponShelf:
         except ValueError:
             return datetime(1970, 1, 1, tzinfo=UTC)
         return (moment if moment.tzinfo else moment.replace(tzinfo=self.zone)).astimezone(UTC)
-
-    # -- what shoppers do --------------------------------------------------------------------------------------------
-
-    def usable(self, code: str, email: str, now: datetime) -> Coupon:
-        """The coupon for this shopper, or CheckoutRefused as the cart would."""
-        coupon = self.by_code.get(code.strip().lower())
-        if coupon is None or coupon.fields["status"] != "publish":
-            raise CheckoutRefused("unknown_code")
-        if coupon.expires and now > coupon.expires:
-            raise CheckoutRefused("expired")
-        limit = coupon.fields["usage_limit"]
-        if limit is not None and len(coupon.used_by) >= limit:
-            raise CheckoutRefused("used_up")
-        allowed = coupon.fields["email_restrictions"]
-        if allowed and email.lower() not in allowed:
-            raise CheckoutRefused("wrong_customer")
-        return coupon
 
 
 def _blank() -> Json:
@@ -212,6 +211,12 @@ def _blank() -> Json:
         "email_restrictions": [],
         "meta_data": [],
     }
+
+
+def _ids(values: Iterable[object]) -> list[int]:
+    """Each once; what is no number is dropped in silence, and so is 0."""
+    numbers = [int(str(value)) if str(value).isdigit() else 0 for value in values]
+    return [number for number in dict.fromkeys(numbers) if number]
 
 
 def _amount(value: object) -> str:

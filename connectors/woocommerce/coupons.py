@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -21,6 +22,7 @@ from connectors.woocommerce.coupon_mapping import (
     coupon,
     coupon_body,
     differences,
+    removal_answer,
     unfit,
 )
 from rewards.errors import RefusedError, RetryLaterError
@@ -35,6 +37,15 @@ _ONE = msgspec.json.Decoder(CouponData)
 _MANY = msgspec.json.Decoder(list[CouponData])
 
 
+@dataclass(frozen=True, slots=True)
+class _Bent:
+    """A coupon that the shop made otherwise than asked: its id, and in what it is wrong."""
+
+    code: str
+    number: int
+    wrong: Sequence[str]
+
+
 class Coupons:
     """The personal codes of one shop."""
 
@@ -46,15 +57,13 @@ class Coupons:
         """One batch call for all drafts that fit, plus one look-up for each code that exists already."""
         reasons = [unfit(draft, self._options) for draft in drafts]
         fit = [draft for draft, reason in zip(drafts, reasons, strict=True) if reason is None]
-        items = iter(await self._create(fit) if fit else [])
-        return list(
-            await asyncio.gather(
-                *(
-                    _refused(draft, reason) if reason else self._settle(draft, next(items))
-                    for draft, reason in zip(drafts, reasons, strict=True)
-                )
-            )
-        )
+        made = await self._create(fit) if fit else []
+        settled = await asyncio.gather(*map(self._settle, fit, made))
+        kept = iter(await self._without_bent(settled))
+        return [
+            PushedCode(draft.code, refused=reason) if reason else next(kept)
+            for draft, reason in zip(drafts, reasons, strict=True)
+        ]
 
     async def _create(self, drafts: Sequence[CodeDraft]) -> list[CouponData | ItemError]:
         body = {"create": [coupon_body(draft, self._options) for draft in drafts]}
@@ -63,47 +72,62 @@ class Coupons:
             raise RetryLaterError("The shop answered a batch of coupons only in part.")
         return made
 
-    async def _settle(self, draft: CodeDraft, item: CouponData | ItemError) -> PushedCode:
-        """What became of one draft of a batch."""
+    async def _settle(self, draft: CodeDraft, item: CouponData | ItemError) -> PushedCode | _Bent:
+        """What became of one draft of a batch. One made before is ours if it holds our key, and is mended if need be."""
         if isinstance(item, CouponData):
-            return await self._checked(draft, item)
+            return self._checked(draft, item)
         if item.code != _TAKEN:
-            return await _refused(draft, f"the shop says {item.code}")
+            return PushedCode(draft.code, refused=f"the shop says {item.code}")
         found = await self._by_code(draft.code)
         if found is None:
-            raise RetryLaterError("The shop has just removed a coupon that is wanted.")
+            return PushedCode(draft.code, refused="the shop has this code already, but does not show it")
         if found.grant != draft.idempotency_key:
-            return await _refused(draft, "the shop has another coupon with this code")
-        return await self._checked(draft, found)
+            return PushedCode(draft.code, refused="the shop has another coupon with this code")
+        if differences(found, draft, self._options):
+            found = await self._change(str(found.id), coupon_body(draft, self._options)) or found
+        return self._checked(draft, found)
 
-    async def _checked(self, draft: CodeDraft, data: CouponData) -> PushedCode:
-        """The code if the coupon is as asked; otherwise the coupon goes again, as anybody might use it."""
+    def _checked(self, draft: CodeDraft, data: CouponData) -> PushedCode | _Bent:
         wrong = differences(data, draft, self._options)
-        if not wrong:
-            return PushedCode(draft.code, external_id=str(data.id))
-        await self._remove(data.id)
-        return await _refused(draft, f"the shop changed its {', '.join(wrong)}; the coupon was removed again")
+        return (
+            _Bent(draft.code, data.id, wrong) if wrong else PushedCode(draft.code, external_id=str(data.id))
+        )
 
-    async def _remove(self, number: int) -> None:
-        try:
-            await self._client.send("DELETE", f"{_PATH}/{number}", None, bytes, {"force": "true"})
-        except RefusedError as error:
-            if error.code != _GONE:
-                raise
+    async def _without_bent(self, settled: Sequence[PushedCode | _Bent]) -> list[PushedCode]:
+        """Takes the coupons that are not as asked out of the shop, in one call: anybody might use them."""
+        bent = [one.number for one in settled if isinstance(one, _Bent)]
+        stuck = await self._remove(bent) if bent else frozenset()
+        return [_report(one, one.number in stuck) if isinstance(one, _Bent) else one for one in settled]
+
+    async def _remove(self, numbers: Sequence[int]) -> frozenset[int]:
+        """Removes coupons for good; those that the shop keeps."""
+        body = {"delete": list(numbers), "force": True}
+        errors = await self._client.send("POST", f"{_PATH}/batch", body, removal_answer)
+        if len(errors) != len(numbers):
+            raise RetryLaterError("The shop answered a batch of coupons only in part.")
+        return frozenset(
+            number
+            for number, error in zip(numbers, errors, strict=True)
+            if error is not None and error.code != _GONE
+        )
 
     async def find(self, codes: Sequence[KnownCode]) -> list[Coupon | None]:
-        """Up to a hundred ids in one call; a code without an id is looked up by its text. The trash counts as gone."""
+        """Up to a hundred ids in one call; what is not listed is looked up alone. The trash counts as gone."""
         ids = [known.external_id for known in codes if known.external_id]
         by_id: dict[str, CouponData] = {}
         for start in range(0, len(ids), PUSH_SIZE):
             params = {"include": ",".join(ids[start : start + PUSH_SIZE]), "per_page": str(PUSH_SIZE)}
             page = await self._client.get(_PATH, _MANY.decode, {**params, "_fields": COUPON_FIELDS})
             by_id |= {str(data.id): data for data in page.value}
-        found: list[Coupon | None] = []
-        for known in codes:
-            data = by_id.get(known.external_id) if known.external_id else await self._by_code(known.code)
-            found.append(coupon(data, self._options) if data and data.status != "trash" else None)
-        return found
+        return list(await asyncio.gather(*(self._held(known, by_id) for known in codes)))
+
+    async def _held(self, known: KnownCode, listed: Mapping[str, CouponData]) -> Coupon | None:
+        """A coupon that the list leaves out may be a draft, which only its id brings."""
+        if known.external_id is None:
+            data = await self._by_code(known.code)
+        else:
+            data = listed.get(known.external_id) or await self._by_id(known.external_id)
+        return coupon(data, self._options) if data and data.status != "trash" else None
 
     async def revoke(self, code: KnownCode) -> None:
         """Makes it a draft. Shops before late 2025 ignore that in silence: there it expires in the past instead."""
@@ -121,22 +145,28 @@ class Coupons:
             raise RefusedError("The shop does not let us switch the coupon off; remove it by hand.")
 
     async def restore(self, draft: CodeDraft, known: KnownCode) -> PushedCode:
-        """Writes all fields over the coupon that is there, or makes a new one."""
-        reason = unfit(draft, self._options)
-        if reason:
-            return await _refused(draft, reason)
-        there = await self._current(draft, known)
-        if there is not None:
-            changed = await self._change(str(there.id), coupon_body(draft, self._options))
-            if changed is not None:
-                return await self._checked(draft, changed)
-        return (await self.push([draft]))[0]
+        """Writes all fields over the coupon that is there, or makes a new one.
 
-    async def _current(self, draft: CodeDraft, known: KnownCode) -> CouponData | None:
-        """The coupon to mend: ours by id unless it is in the trash, else ours by code (made anew by hand or by us)."""
+        A coupon in the trash goes for good once the new one stands, so that nobody brings it back as a second one.
+        """
+        if reason := unfit(draft, self._options):
+            return PushedCode(draft.code, refused=reason)
         there = await self._by_id(known.external_id) if known.external_id else None
-        if there is not None and there.status != "trash":
-            return there
+        trashed = there if there is not None and there.status == "trash" else None
+        if trashed is not None and trashed.usage_count:
+            return PushedCode(draft.code, refused="the coupon was used before it went to the trash")
+        if there is None or trashed is not None:
+            there = await self._ours_by_code(draft)
+        changed = await self._change(str(there.id), coupon_body(draft, self._options)) if there else None
+        if changed is None:
+            (pushed,) = await self.push([draft])
+        else:
+            (pushed,) = await self._without_bent([self._checked(draft, changed)])
+        if trashed is not None and pushed.refused is None and trashed.grant == draft.idempotency_key:
+            await self._remove([trashed.id])
+        return pushed
+
+    async def _ours_by_code(self, draft: CodeDraft) -> CouponData | None:
         found = await self._by_code(draft.code)
         return found if found and found.grant == draft.idempotency_key else None
 
@@ -164,5 +194,6 @@ class Coupons:
         return page[0] if page else None
 
 
-async def _refused(draft: CodeDraft, reason: str) -> PushedCode:
-    return PushedCode(draft.code, refused=reason)
+def _report(bent: _Bent, is_stuck: bool) -> PushedCode:
+    what = "remove the coupon by hand" if is_stuck else "the coupon was removed again"
+    return PushedCode(bent.code, refused=f"the shop changed its {', '.join(bent.wrong)}; {what}")

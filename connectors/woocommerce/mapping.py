@@ -6,17 +6,16 @@ Source: recorded calls of WooCommerce 11.0.1 and developer.woocommerce.com/docs/
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
 
 from connectors.base import StoreOptions
+from connectors.woocommerce.birthdays import DEFAULT_KEY, KEY, birthday_text, read_birthday
 from rewards.changes import Change, CustomerSaved, Ignored, OrderSaved
 from rewards.errors import InvalidInputError, RefusedError
 from rewards.money import minor_units
-from rewards.occasions import birthday as make_birthday
 from rewards.records import (
     Birthday,
     Customer,
@@ -29,8 +28,6 @@ from rewards.records import (
 _DRAFTS = frozenset({"checkout-draft", "auto-draft"})
 _PAID = frozenset({"processing", "completed", "refunded"})
 _CANCELLED = frozenset({"cancelled", "failed", "trash"})
-# With or without a year; "0000" stands for a year nobody gave.
-_BIRTHDAY = re.compile(r"(?:(\d{4})-|--)?(\d{1,2})-(\d{1,2})")
 
 
 class _Billing(msgspec.Struct, gc=False):
@@ -159,7 +156,7 @@ def _refund(line: _RefundLine, currency: str) -> Refund:
     )
 
 
-def customer_change(data: CustomerData, options: StoreOptions) -> Change:
+def customer_change(data: CustomerData, options: StoreOptions) -> CustomerSaved:
     """The customer as they are now, with the birthday from the meta field of the merchant's choice."""
     name = f"{data.first_name} {data.last_name}".strip()
     return CustomerSaved(
@@ -169,21 +166,12 @@ def customer_change(data: CustomerData, options: StoreOptions) -> Change:
             name=name or None,
             has_account=True,
             joined_at=utc(data.date_created_gmt),
-            birthday=birthday(meta_text(data.meta_data, options.settings.get("birthday_key", "birthday"))),
+            birthday=read_birthday(
+                meta_text(data.meta_data, options.settings.get(KEY, DEFAULT_KEY)), options.settings
+            ),
             source_updated_at=utc(data.date_modified_gmt),
         )
     )
-
-
-def birthday(text: str | None) -> Birthday | None:
-    """A date as plugins keep it (1990-04-30, 04-30, --04-30); None when it is none, as 31 April."""
-    found = _BIRTHDAY.fullmatch(text.strip()) if text else None
-    if found is None:
-        return None
-    try:
-        return make_birthday(int(found[2]), int(found[3]), int(found[1] or 0) or None)
-    except InvalidInputError:
-        return None
 
 
 def meta_text(entries: list[Meta], key: str) -> str | None:
@@ -205,6 +193,12 @@ def utc(text: str | None) -> datetime | None:
         raise InvalidInputError(
             "A date of the shop cannot be read; look for a plugin that changes dates."
         ) from None
+
+
+def birthday_body(birthday: Birthday, options: StoreOptions) -> Mapping[str, object]:
+    """What writes a customer's birthday: an entry by its key alone is changed in place, or made."""
+    key = options.settings.get(KEY, DEFAULT_KEY)
+    return {"meta_data": [{"key": key, "value": birthday_text(birthday, options.settings)}]}
 
 
 def webhook_body(topic: str, address: str, secret: str) -> Mapping[str, str]:
@@ -231,6 +225,7 @@ class IndexData(msgspec.Struct):
     """What the index of the REST API tells anybody. `gmt_offset` is in hours, at times as text."""
 
     name: str = ""
+    home: str = ""
     timezone_string: str = ""
     gmt_offset: float | str = 0
     namespaces: list[str] = []

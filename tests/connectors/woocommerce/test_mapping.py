@@ -16,7 +16,6 @@ from connectors.woocommerce.mapping import (
     CustomerData,
     IndexData,
     OrderData,
-    birthday,
     customer_change,
     order_change,
     time_zone,
@@ -155,30 +154,6 @@ def test_an_amount_that_is_none_is_said(field: str) -> None:
 def test_a_date_that_is_none_is_said() -> None:
     with pytest.raises(InvalidInputError):
         order(date_modified_gmt="-0001-11-30T00:00:00")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("1990-04-30", Birthday(4, 30, 1990)),
-        ("04-30", Birthday(4, 30)),
-        ("--04-30", Birthday(4, 30)),
-        ("0000-04-30", Birthday(4, 30)),
-        (" 1990-4-3 ", Birthday(4, 3, 1990)),
-        ("2000-02-29", Birthday(2, 29, 2000)),
-        ("--02-29", Birthday(2, 29)),
-        ("2001-02-29", None),
-        ("1990-04-31", None),
-        ("--04-31", None),
-        ("04-31", None),
-        ("30/04/1990", None),
-        ("1990", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_birthdays(text: str | None, expected: Birthday | None) -> None:
-    assert birthday(text) == expected
 
 
 def test_a_customer_with_a_birthday_under_the_merchants_key() -> None:

@@ -1,0 +1,48 @@
+"""What WooCommerce cannot do, or what a choice means there, in plain words for merchants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from connectors.base import Capability
+from rewards.records import Binding
+
+CAPABILITIES = frozenset(Capability) - {Capability.FIRST_TIME_ONLY}
+
+EXPLAINS: Mapping[Capability | Binding, str] = {
+    Binding.BOUND: (
+        "The coupon can be used once, by whoever gives the member's e-mail address at the checkout, signed in or not."
+    ),
+    Binding.OPEN: "The coupon can be used once, by whoever has its code.",
+    Capability.FIRST_TIME_ONLY: "WooCommerce's coupons cannot tell a first order from a later one.",
+    Capability.FREE_SHIPPING: (
+        "The shop needs a shipping method Free shipping that asks for a coupon, in each zone that it ships to "
+        "(WooCommerce, Settings, Shipping)."
+    ),
+    Capability.FREE_PRODUCT: (
+        "The coupon takes 100 % off one unit. The shopper puts the product into the cart; where several are in it, the "
+        "dearest becomes free."
+    ),
+    Capability.LIMIT_TO_PRODUCTS: (
+        "A percentage counts for these products only; an amount comes off one unit of one of them. Products are named "
+        "by their numbers."
+    ),
+    Capability.LIMIT_TO_COLLECTIONS: (
+        "Collections are product categories, named by their numbers. With products and categories together, the cart "
+        "must hold one of each."
+    ),
+    Capability.COMBINES: (
+        "A code that does not combine is for individual use: it throws other coupons out of the cart, and none can be "
+        "added to it."
+    ),
+    Capability.SHARED_LIMIT_PER_CUSTOMER: (
+        "The shop counts by account and by e-mail address: whoever gives another address can use the coupon again."
+    ),
+    Capability.CODE_RETURNS_ON_CANCEL: (
+        "A cancelled, failed or trashed order gives its code back, a refunded one does not. Shops before the end of 2025 "
+        "give it back for cancelled orders only."
+    ),
+    Capability.WRITE_BIRTHDAY: (
+        "Written into the customer's field that the store's setting birthday_key names, in the form of birthday_format."
+    ),
+}
