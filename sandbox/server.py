@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import ssl
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -173,6 +174,7 @@ class Sandbox(ABC):
         self.requests = 0
         self.redemptions = 0
         self.url = ""
+        self.tls: ssl.SSLContext | None = None  # set before the start: the platform is served by https
         self._runner: web.AppRunner | None = None
 
     # -- what a platform brings --------------------------------------------------------------------------------------
@@ -230,10 +232,10 @@ class Sandbox(ABC):
         self.add_routes(app.router)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        site = web.TCPSite(self._runner, "127.0.0.1", port, ssl_context=self.tls)
         await site.start()
         host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        self.url = f"{'https' if self.tls else 'http'}://{host}:{port}"
         return self.url
 
     async def stop(self) -> None:

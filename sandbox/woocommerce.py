@@ -1,6 +1,7 @@
 """A stand-in WooCommerce 11.0.1 shop: REST `wc/v3` as recorded from a real one, quirks included.
 
-Not here: products, the Store API, the authorize page. A shopper's checkout is the control route of `sandbox.server`.
+The authorize page is in `woocommerce_grants.py`. Not here: products, the Store API; a shopper's checkout is the control
+route of `sandbox.server`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from sandbox.woocommerce_coupons import Coupon, Problem
 from sandbox.woocommerce_hooks import Webhook
 from sandbox.woocommerce_orders import cut, link_header
 from sandbox.woocommerce_records import (
+    FIRST_CUSTOMER,
     Json,
-    customer_json,
     gmt_text,
     links,
     local_text,
@@ -36,6 +37,8 @@ class WooCommerceSandbox(WooCommerceShop):
     """The shop with its REST API."""
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
+        self.grants.add_routes(router)
+        router.add_get("/", self._home)
         router.add_get("/wp-json/", self._index)
         for noun in ("customers", "orders", "coupons", "webhooks"):
             router.add_get(f"{_API}/{noun}", self._route(getattr(self, f"_list_{noun}")))
@@ -46,6 +49,7 @@ class WooCommerceSandbox(WooCommerceShop):
         router.add_post(f"{_API}/webhooks", self._route(self._create_webhook))
         for method in ("PUT", "PATCH", "POST"):
             router.add_route(method, f"{_API}/coupons/{{id:\\d+}}", self._route(self._update_coupon))
+            router.add_route(method, f"{_API}/customers/{{id:\\d+}}", self._route(self._update_customer))
             router.add_route(method, f"{_API}/webhooks/{{id:\\d+}}", self._route(self._update_webhook))
         router.add_delete(f"{_API}/coupons/{{id:\\d+}}", self._route(self._delete_coupon))
         router.add_delete(f"{_API}/webhooks/{{id:\\d+}}", self._route(self._delete_webhook))
@@ -60,12 +64,13 @@ class WooCommerceSandbox(WooCommerceShop):
             try:
                 if self.busy_seconds:
                     await asyncio.sleep(self.busy_seconds)
-                self.keys.check(request, self.url, is_https=self.is_https)
+                self._check_shop()
+                self.keys.check(request, self.home or self.url, is_https=self.is_https)
                 answer = handler(request)
                 response: web.StreamResponse = await answer if asyncio.iscoroutine(answer) else answer
-                return response
+                return self.host.answered(response)
             except Problem as problem:
-                return problem_answer(problem)
+                return self.host.answered(problem_answer(problem))
             finally:
                 self.in_flight -= 1
 
@@ -74,21 +79,43 @@ class WooCommerceSandbox(WooCommerceShop):
     def _nothing(self, request: web.Request) -> web.Response:
         raise Problem(404, "rest_no_route", _NO_ROUTE)
 
-    async def _index(self, request: web.Request) -> web.Response:
+    def _check_shop(self) -> None:
+        """What a merchant's own choices put in the way of the API."""
+        if self.has_plain_permalinks or not self.has_woocommerce:
+            raise Problem(404, "rest_no_route", _NO_ROUTE)
+        if self.blocks_rest:
+            raise Problem(
+                401, "rest_login_required", "DRA: Only authenticated users can access the REST API."
+            )
+
+    async def _home(self, request: web.Request) -> web.StreamResponse:
+        """The shop's front page; by `rest_route` the API where permalinks are plain."""
+        if request.query.get("rest_route") == "/" and not self.blocks_rest:
+            return self._index_answer(request)
+        return web.Response(text="<html>Tienda de prueba</html>", content_type="text/html")
+
+    async def _index(self, request: web.Request) -> web.StreamResponse:
+        if self.has_plain_permalinks:
+            return web.Response(status=404, text="<html>Not Found</html>", content_type="text/html")
+        if self.blocks_rest:
+            return problem_answer(Problem(401, "rest_login_required", "Only authenticated users."))
+        return self._index_answer(request)
+
+    def _index_answer(self, request: web.Request) -> web.StreamResponse:
         offset = self.zone.utcoffset(self.clock().replace(tzinfo=None)) or timedelta()
         hours = offset.total_seconds() / 3600
         index = {
             "name": "Tienda de prueba",
             "description": "",
-            "url": self.url,
-            "home": self.url,
+            "url": self.home or self.url,
+            "home": self.home or self.url,
             "gmt_offset": int(hours) if hours.is_integer() else hours,
-            "timezone_string": self.world.seed.time_zone,
-            "namespaces": _NAMESPACES,
+            "timezone_string": self.world.seed.time_zone if self.names_time_zone else "",
+            "namespaces": _NAMESPACES if self.has_woocommerce else ["oembed/1.0", "wp/v2"],
             "authentication": [],
         }
         fields = request.query.get("_fields", "")
-        return _json(only(index, fields) if fields else index)
+        return self.host.answered(_json(only(index, fields) if fields else index))
 
     def _currency(self, request: web.Request) -> web.Response:
         code = self.world.seed.currency
@@ -113,6 +140,8 @@ class WooCommerceSandbox(WooCommerceShop):
 
     def _list_customers(self, request: web.Request) -> web.Response:
         people: Sequence[Person] = self.accounts
+        if request.query.get("role") == "all":
+            people = [self.administrator, *people]
         email = request.query.get("email")
         if email is not None:
             people = [person for person in people if person.email.lower() == email.lower()]
@@ -125,11 +154,17 @@ class WooCommerceSandbox(WooCommerceShop):
     def _customer_text(self, person: Person, fields: str) -> bytes:
         kept = self.rendered_customers.setdefault(fields, {}) if self.prerendered else {}
         if person not in kept:
-            kept[person] = _text(customer_json(person, self.world, self.url), fields)
+            kept[person] = _text(self.customer(FIRST_CUSTOMER + person.number), fields)
         return kept[person]
 
     def _get_customers(self, request: web.Request) -> web.Response:
-        return _json(customer_json(self.account(int(request.match_info["id"])), self.world, self.url))
+        return _json(self.customer(int(request.match_info["id"])))
+
+    async def _update_customer(self, request: web.Request) -> web.Response:
+        """Of a customer only `meta_data` is written."""
+        number = int(request.match_info["id"])
+        self.write_customer_meta(number, (await _body(request)).get("meta_data", []))
+        return _json(self.customer(number))
 
     def _list_orders(self, request: web.Request) -> web.Response:
         return self._page(request, self.orders.view(request.query), self.orders.text)
@@ -141,7 +176,7 @@ class WooCommerceSandbox(WooCommerceShop):
 
     def _list_coupons(self, request: web.Request) -> web.Response:
         query = request.query
-        found = [coupon for coupon in self.coupons.by_id.values() if coupon.fields["status"] != "trash"]
+        found = [coupon for coupon in self.coupons.by_id.values() if coupon.fields["status"] == "publish"]
         if "code" in query:
             found = [coupon for coupon in found if coupon.fields["code"] == query["code"].strip().lower()]
         if "include" in query:

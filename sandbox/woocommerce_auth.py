@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote
 from aiohttp import web
 
 from sandbox.woocommerce_coupons import Problem
+from sandbox.woocommerce_host import Host
 
 _MINUTES_15 = 15 * 60
 _DIGESTS = {"HMAC-SHA1": hashlib.sha1, "HMAC-SHA256": hashlib.sha256}
@@ -32,8 +33,9 @@ class ApiKey:
 class KeyRing:
     """The shop's keys and the nonces used in the last fifteen minutes."""
 
-    def __init__(self, keys: tuple[ApiKey, ...]) -> None:
+    def __init__(self, keys: tuple[ApiKey, ...], host: Host) -> None:
         self.keys = {key.key: key for key in keys}
+        self._host = host
         self._nonces: dict[str, float] = {}
 
     def check(self, request: web.Request, home: str, *, is_https: bool) -> None:
@@ -45,7 +47,7 @@ class KeyRing:
 
     def _over_https(self, request: web.Request) -> ApiKey:
         name, secret = request.query.get("consumer_key", ""), request.query.get("consumer_secret", "")
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        scheme, _, given = self._host.authorization(request).partition(" ")
         if scheme == "Basic":
             try:
                 name, _, secret = base64.b64decode(given).decode().partition(":")
@@ -60,7 +62,7 @@ class KeyRing:
     def _over_http(self, request: web.Request, home: str) -> ApiKey:
         """Basic is ignored here: the answer is as if no key had been sent."""
         params = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))
-        params |= _header_params(request.headers.get("Authorization", ""))
+        params |= _header_params(self._host.authorization(request))
         if "oauth_consumer_key" not in params:
             raise Problem(401, "woocommerce_rest_cannot_view", "Sorry, you cannot list resources.")
         key = self.keys.get(params["oauth_consumer_key"])
@@ -74,7 +76,7 @@ class KeyRing:
         return key
 
     def _check_time(self, timestamp: str, nonce: str) -> None:
-        now = time.time()
+        now = time.time() + self._host.clock_off_seconds
         if not timestamp.isdigit() or abs(now - int(timestamp)) > _MINUTES_15:
             raise Problem(401, _REFUSED, "Invalid timestamp.")
         if nonce in self._nonces:

@@ -17,6 +17,7 @@ import aiohttp
 
 from sandbox.server import Faults, Hooks, Post
 from sandbox.woocommerce_coupons import Problem
+from sandbox.woocommerce_host import Host
 from sandbox.woocommerce_records import Json
 
 _HOOKS = {
@@ -59,7 +60,11 @@ class WooHooks(Hooks):
     MOST_FAILURES = 5
 
     def __init__(
-        self, faults: Faults, build: Callable[[str, int], Json], clock: Callable[[], datetime]
+        self,
+        faults: Faults,
+        build: Callable[[str, int], Json],
+        clock: Callable[[], datetime],
+        host: Host,
     ) -> None:
         super().__init__(faults, retries=0)
         self.webhooks: dict[int, Webhook] = {}
@@ -67,6 +72,7 @@ class WooHooks(Hooks):
         self.delay_seconds = 0.02
         self._build = build
         self._clock = clock
+        self._host = host
         self._pending: set[tuple[int, int]] = set()
         self._next_id = 1
 
@@ -122,7 +128,7 @@ class WooHooks(Hooks):
 
     async def _ping(self, hook: Webhook) -> None:
         """The unsigned form post; sent at each save until it is answered with exactly 200."""
-        if hook.was_pinged:
+        if hook.was_pinged or not self._host.calls(hook.address):
             return
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
@@ -170,6 +176,9 @@ class WooHooks(Hooks):
         }
         parts = [hook.topic.encode(), body] + ([delivery_id.encode()] if event == "deleted" else [])
         return Post(hook.address, headers, body, hashlib.sha256(b"\n".join(parts)).hexdigest())
+
+    async def _try(self, post: Post) -> int:
+        return await super()._try(post) if self._host.calls(post.url) else 0
 
     def _settled(self, post: Post, status: int) -> bool:
         """Counts failures per webhook; the seventh in a row switches it off without a word."""

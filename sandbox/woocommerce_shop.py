@@ -11,10 +11,13 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
-from sandbox.server import CheckoutRefused, Sandbox
+from sandbox.server import CheckoutRefused, Handler, Sandbox
 from sandbox.woocommerce_auth import ApiKey, KeyRing
+from sandbox.woocommerce_cart import check, discount_minor, lines_of
 from sandbox.woocommerce_coupons import Coupon, CouponShelf, Problem
+from sandbox.woocommerce_grants import GrantPages
 from sandbox.woocommerce_hooks import WooHooks
+from sandbox.woocommerce_host import Host
 from sandbox.woocommerce_orders import OrderBook
 from sandbox.woocommerce_records import FIRST_CUSTOMER, FIRST_ORDER, Json, customer_json, decimals
 from sandbox.world import Person, Repayment, Sale, World
@@ -47,16 +50,27 @@ class WooCommerceShop(Sandbox):
         self.prerendered = prerendered
         self.rendered_customers: dict[str, dict[Person, bytes]] = {}
         self.orders = OrderBook(world, self._used_coupon, keep_rendered=prerendered)
-        self.queue = WooHooks(self.faults, self._resource, self.now)
+        self.host = Host()
+        self.queue = WooHooks(self.faults, self._resource, self.now, self.host)
         self.hooks = self.queue
         self.read_write = _key(world.seed.number, "read_write")
         self.read_only = _key(world.seed.number, "read")
-        self.keys = KeyRing((self.read_write, self.read_only))
+        self.keys = KeyRing((self.read_write, self.read_only), self.host)
+        self.grants = GrantPages(self.keys, self.host)
         self.is_https = False
+        # What WordPress takes for its own address, where that is not the one it is reached at.
+        self.home: str | None = None
+        self.has_plain_permalinks = False
+        self.has_woocommerce = True
+        self.blocks_rest = False
+        self.names_time_zone = True
         self.busy_seconds = 0.0
         self.most_in_flight = 16
         self.in_flight = 0
         self.most_seen_in_flight = 0
+        self.counted: set[int] = set()  # sales whose coupon's use is counted
+        self.customer_meta: dict[int, Json] = {}  # what was written into customers' fields
+        self.administrator = Person(-1, "Ada Ministra", "admin@people.example", world.seed.now, None)
         self.accounts = [person for person in world.people if not person.is_guest]
         self._add_shop_coupons()
 
@@ -68,6 +82,8 @@ class WooCommerceShop(Sandbox):
         url = await super().start(port)
         self.coupons.base = self.orders.base = url
         self.queue.source = f"{url}/"
+        self.grants.home = url
+        self.is_https = self.is_https or url.startswith("https:")
         return url
 
     def connect_answers(self) -> dict[str, str]:
@@ -80,6 +96,9 @@ class WooCommerceShop(Sandbox):
 
     def codes_in_store(self) -> int:
         return sum(1 for coupon in self.coupons.by_code.values() if _is_ours(coupon))
+
+    async def _failure(self, request: web.Request, handler: Handler) -> web.StreamResponse | None:
+        return await super()._failure(request, handler) or await self.host.failure(request)
 
     def give_up_webhooks(self) -> None:
         """Disables every webhook."""
@@ -103,9 +122,34 @@ class WooCommerceShop(Sandbox):
     def account(self, number: int) -> Person:
         """A registered customer; raises Problem."""
         index = number - FIRST_CUSTOMER
+        if index == self.administrator.number:
+            return self.administrator
         if not 0 <= index < len(self.world.people) or self.world.people[index].is_guest:
             raise Problem(404, "wc_user_invalid_id", "Invalid resource ID.")
         return self.world.people[index]
+
+    def customer(self, number: int) -> Json:
+        """As the API shows them; raises Problem. Fields that begin with _ are not shown."""
+        shown = customer_json(self.account(number), self.world, self.url)
+        written = self.customer_meta.get(number, {})
+        meta = [entry for entry in shown["meta_data"] if entry["key"] not in written]
+        meta += [
+            {"id": 90_000 + 100 * number + place, "key": key, "value": value}
+            for place, (key, value) in enumerate(written.items())
+            if not key.startswith("_")
+        ]
+        return {**shown, "meta_data": meta}
+
+    def write_customer_meta(self, number: int, entries: list[Json]) -> None:
+        """Each by its key: changed in place, or made. Scalars are kept as text."""
+        person = self.account(number)
+        kept = self.customer_meta.setdefault(number, {})
+        for entry in entries:
+            value = entry["value"]
+            kept[entry["key"]] = str(value) if isinstance(value, str | int | float) else value
+        for texts in self.rendered_customers.values():
+            texts.pop(person, None)
+        self.queue.happened(number, "customer.updated")
 
     def _resource(self, noun: str, number: int) -> Json:
         """A webhook's body: the resource as it is now, or the API's error when it is gone."""
@@ -114,7 +158,7 @@ class WooCommerceShop(Sandbox):
                 return self.orders.json(self.orders.index(number))
             if noun == "coupon":
                 return self.coupons.json(self.coupons.get(number, status=404))
-            return customer_json(self.account(number), self.world, self.url)
+            return self.customer(number)
         except Problem as problem:
             return problem.body
 
@@ -123,17 +167,21 @@ class WooCommerceShop(Sandbox):
     def place_order(self, body: Mapping[str, object]) -> dict[str, object]:
         """By "customer" signed in, by "email" as a guest (even if that is an account's e-mail).
 
-        Below a coupon's minimum it is refused as "minimum_not_met", beside the four reasons of `sandbox.server`.
+        What is bought may be told by "lines", see `sandbox.woocommerce_cart`. Below a coupon's minimum it is refused as
+        "minimum_not_met", without what the coupon is for as "wrong_products", beside the reasons of `sandbox.server`.
         """
         person, by_account = self._shopper(body)
         email = person.email if by_account else str(body["email"])
-        goods, now = int(str(body["subtotal_minor"])), self.now()
+        lines, now = lines_of(body), self.now()
+        goods = sum(line.total_minor for line in lines)
         code = str(body["code"]).strip().lower() if body.get("code") else None
-        coupon = self.coupons.usable(code, email, now) if code else None
+        user = str(FIRST_CUSTOMER + person.number) if by_account else email
+        found = self.coupons.by_code.get(code) if code else None
+        coupon = check(found, lines, email, user, now) if code else None
         scale = 10 ** decimals(self.world.seed.currency)
         if coupon and goods < round(float(coupon.fields["minimum_amount"]) * scale):
             raise CheckoutRefused("minimum_not_met")
-        discount = _discount(coupon, goods, scale)
+        discount = discount_minor(coupon, lines, scale)
         sale = Sale(
             number=len(self.world.sales),
             person=person,
@@ -151,7 +199,7 @@ class WooCommerceShop(Sandbox):
         )
         self.world.sales.append(sale)
         if coupon is not None:
-            coupon.used_by.append(_user(sale))
+            self._count_use(sale)
             self.redemptions += _is_ours(coupon)
         self._order_happened(sale, "order.created", "order.updated")
         return {
@@ -191,20 +239,40 @@ class WooCommerceShop(Sandbox):
 
     def cancel_order(self, order: str) -> None:
         """Cancelled by the merchant; the code can be used again."""
-        sale = self.world.sales[self.orders.index(order)]
-        if sale.cancelled_at is None:
-            sale.cancelled_at = sale.updated_at = self.now()
-            self._give_code_back(sale)
-            self._order_happened(sale, "order.updated")
+        if self.world.sales[self.orders.index(order)].cancelled_at is None:
+            self.set_status(order, "cancelled")
+
+    def set_status(self, order: str, status: str) -> None:
+        """As somebody sets it in the admin pages: "failed", "processing" again, a plugin's own."""
+        index = self.orders.index(order)
+        sale, now = self.world.sales[index], self.now()
+        self.orders.given[index] = status
+        sale.cancelled_at = now if status in ("cancelled", "failed") else None
+        sale.updated_at = now
+        self._count_use(sale)
+        self._order_happened(sale, "order.updated")
 
     def trash_order(self, order: str) -> None:
         """Moved to the trash: it vanishes from lists, and `order.deleted` tells no more than its id."""
         index = self.orders.index(order)
         if index not in self.orders.trashed:
             self.orders.trashed.add(index)
-            if self.world.sales[index].cancelled_at is None:
-                self._give_code_back(self.world.sales[index])
+            self._count_use(self.world.sales[index])
             self._order_happened(self.world.sales[index], "order.deleted")
+
+    def untrash_order(self, order: str) -> None:
+        """Brought back from the trash."""
+        index = self.orders.index(order)
+        self.orders.trashed.discard(index)
+        self.world.sales[index].updated_at = self.now()
+        self._count_use(self.world.sales[index])
+        self._order_happened(self.world.sales[index], "order.restored", "order.updated")
+
+    def delete_order(self, order: str) -> None:
+        """Deleted for good without passing through the trash: nothing is sent, and its code stays used."""
+        index = self.orders.index(order)
+        self.orders.deleted.add(index)
+        self.orders.changed(index)
 
     def edit_customer(self, number: int, **changes: Any) -> None:
         """A customer as changed in the admin pages, e.g. name="…" or birthday=(4, 30, None)."""
@@ -214,10 +282,19 @@ class WooCommerceShop(Sandbox):
         self.accounts[self.accounts.index(person)] = changed
         self.queue.happened(number, "customer.updated")
 
-    def _give_code_back(self, sale: Sale) -> None:
+    def _count_use(self, sale: Sale) -> None:
+        """Counts the use of the order's coupon, or gives it back; shops before late 2025 do that for cancelled ones only."""
         coupon = self.coupons.by_code.get(sale.code) if sale.code else None
-        if coupon is not None and _user(sale) in coupon.used_by:
+        if coupon is None:
+            return
+        over = ("cancelled",) if self.coupons.is_older else ("cancelled", "failed", "trash")
+        is_over, is_counted = self.orders.status(sale.number) in over, sale.number in self.counted
+        if is_over and is_counted:
+            self.counted.discard(sale.number)
             coupon.used_by.remove(_user(sale))
+        elif not is_over and not is_counted:
+            self.counted.add(sale.number)
+            coupon.used_by.append(_user(sale))
 
     def _order_happened(self, sale: Sale, *topics: str) -> None:
         self.orders.changed(sale.number)
@@ -257,13 +334,3 @@ def _is_ours(coupon: Coupon) -> bool:
 def _user(sale: Sale) -> str:
     """How a coupon remembers who used it: the customer's id as text, or a guest's e-mail."""
     return str(FIRST_CUSTOMER + sale.person.number) if sale.by_account else sale.email
-
-
-def _discount(coupon: Coupon | None, goods_minor: int, scale: int) -> int:
-    """What it takes off goods of this price; `scale` minor units are one of the currency."""
-    if coupon is None:
-        return 0
-    amount = float(coupon.fields["amount"])
-    if coupon.fields["discount_type"] == "percent":
-        return goods_minor * round(amount * 100) // 10_000
-    return min(goods_minor, round(amount * scale))

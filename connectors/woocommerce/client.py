@@ -1,4 +1,4 @@
-"""HTTP to one shop: signing, pace, retries, and what each failure means.
+"""HTTP to one shop: signing, pace and retries. What each failure means is in `answers.py`.
 
 Nothing here logs or repeats an address with its query: keys and signatures are in it. `Link` headers are never
 followed, since they repeat a used signature or the secret itself; neither are redirects.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import secrets as random_source
 import time
 from collections.abc import Callable, Mapping
@@ -22,21 +21,23 @@ from woocommerce.oauth import OAuth
 from yarl import URL
 
 from connectors.base import Secret
+from connectors.woocommerce.answers import (
+    failed_connection,
+    hidden_refusal,
+    json_in,
+    refusal,
+    told_time,
+)
 from connectors.woocommerce.pace import Pace
-from rewards.errors import AccessRevokedError, PlatformError, RefusedError, RetryLaterError
+from rewards.errors import RetryLaterError
 
-_TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=15)
-_CODE = re.compile(r"[a-z0-9_-]{1,80}")
+_CONNECT_SECONDS = 15.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.25, 10.0
+# Signatures hold for 15 minutes: a clock that is further off than this is worth taking over, and telling of.
+CLOCK_SECONDS = 5 * 60
 
 
 T = TypeVar("T")
-
-
-class _Problem(msgspec.Struct):
-    """An error answer; its message is in the shop's language and never used."""
-
-    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,10 @@ class _Request:
     with_key: bool
 
 
+class _OtherClockError(Exception):
+    """The shop refused a signature, and its clock shows another time than ours."""
+
+
 class _Signer(OAuth):  # type: ignore[misc]
     """The official client's OAuth 1.0a; its nonces repeat too often for a long history (10^8 values)."""
 
@@ -68,7 +73,8 @@ class Client:
     """One shop's REST API. Raises only PlatformError.
 
     `patience_seconds` bounds how long one call keeps retrying what may pass: limits, 5xx, cut connections and
-    unreadable answers.
+    unreadable answers. `in_query`: over https the key goes there, for hosts that strip the header. `clock` gives Unix
+    time; `clock_off_seconds` is how far ahead of it the shop's was at the last answer that told.
     """
 
     def __init__(
@@ -80,12 +86,21 @@ class Client:
         *,
         pace: Pace,
         patience_seconds: float,
+        timeout_seconds: float = 60.0,
+        in_query: bool = False,
+        root: str = "wp-json/",
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._session = session
-        self._root = f"{base.rstrip('/')}/wp-json/"
+        self._root = f"{base.rstrip('/')}/{root}"
         self._key, self._secret = key, secret
         self._pace = pace
         self._patience = patience_seconds
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=_CONNECT_SECONDS)
+        self._in_query = in_query
+        self._clock = clock
+        self.clock_off_seconds = 0.0
+        self._signs_ahead_seconds = 0.0
         self._decoding = asyncio.Lock()
 
     async def get(
@@ -112,10 +127,13 @@ class Client:
         return (await self._call(_Request(method, path, params or {}, content, True), decode)).value
 
     async def _call(self, request: _Request, decode: Callable[[bytes], T]) -> Answer[T]:
-        started, wait = time.monotonic(), _FIRST_WAIT_SECONDS
+        started, wait, may_reset_clock = time.monotonic(), _FIRST_WAIT_SECONDS, True
         while True:
             try:
-                return await self._once(request, decode)
+                return await self._once(request, decode, may_reset_clock)
+            except _OtherClockError:
+                may_reset_clock = False
+                continue
             except RetryLaterError as error:
                 pause = error.retry_after_seconds or wait * (0.5 + random.random())
                 if time.monotonic() - started + pause > self._patience:
@@ -123,7 +141,9 @@ class Client:
             await asyncio.sleep(pause)
             wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
 
-    async def _once(self, request: _Request, decode: Callable[[bytes], T]) -> Answer[T]:
+    async def _once(
+        self, request: _Request, decode: Callable[[bytes], T], may_reset_clock: bool
+    ) -> Answer[T]:
         url, headers = self._signed(request)
         async with self._pace.turn() as turn:
             try:
@@ -133,93 +153,78 @@ class Client:
                     data=request.body,
                     headers=headers,
                     allow_redirects=False,
-                    timeout=_TIMEOUT,
+                    timeout=self._timeout,
                 ) as response:
                     content = await response.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 turn.bad()
-                # The library's own words may hold the address with its key.
-                raise RetryLaterError(f"The shop could not be reached ({type(error).__name__}).") from None
+                raise failed_connection(error) from None
             if response.status in (429, 503):
                 turn.bad()
+        self._look_at_clock(response.headers)
+        if response.status == 401 and may_reset_clock and self._resets_clock(url):
+            raise _OtherClockError
         if response.status >= 300:
-            raise _refusal(request.method, response.status, response.headers, content)
-        try:
-            # One answer at a time, so that requests go out and answers come in before we spend time on the next.
-            async with self._decoding:
-                await asyncio.sleep(0)
-                value = decode(content)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            # PHP warnings and maintenance pages come with status 200 too.
-            raise RetryLaterError(
-                "The shop's answer cannot be read. If this stays, look for PHP warnings in it."
-            ) from None
+            raise refusal(request.method, response.status, response.headers, content)
+        # One answer at a time, so that requests go out and answers come in before we spend time on the next.
+        async with self._decoding:
+            await asyncio.sleep(0)
+            value = _decoded(request.method, content, decode)
         return Answer(value, _number(response.headers.get("X-WP-Total", "")))
 
+    def _look_at_clock(self, headers: Mapping[str, str]) -> None:
+        moment = told_time(headers)
+        if moment is not None:
+            self.clock_off_seconds = moment.timestamp() - self._clock()
+
+    def _resets_clock(self, url: URL) -> bool:
+        """Signs by the shop's clock from now on, when that may be why a signature was refused."""
+        if "oauth_timestamp" not in url.query:
+            return False
+        if abs(self.clock_off_seconds - self._signs_ahead_seconds) < CLOCK_SECONDS:
+            return False
+        self._signs_ahead_seconds = self.clock_off_seconds
+        return True
+
     def _signed(self, request: _Request) -> tuple[URL, dict[str, str]]:
-        """The address and the headers that carry the key: Basic over https; over plain http only OAuth works."""
-        address = self._root + request.path
-        if request.params:
-            address = f"{address}?{urlencode(request.params)}"
+        """The address and the headers that carry the key: over plain http only OAuth works."""
+        params = dict(request.params)
         headers = {"Content-Type": "application/json"} if request.body is not None else {}
-        if not request.with_key:
-            return URL(address, encoded=True), headers
-        if address.startswith("https:"):
+        is_https = self._root.startswith("https:")
+        if request.with_key and is_https and self._in_query:
+            params |= {"consumer_key": self._key.reveal(), "consumer_secret": self._secret.reveal()}
+        elif request.with_key and is_https:
             headers["Authorization"] = aiohttp.encode_basic_auth(self._key.reveal(), self._secret.reveal())
-            return URL(address, encoded=True), headers
-        signer = _Signer(address, self._key.reveal(), self._secret.reveal(), method=request.method)
-        return URL(signer.get_oauth_url(), encoded=True), headers
+        address = self._root + request.path
+        if params:
+            address = f"{address}?{urlencode(params)}"
+        if request.with_key and not is_https:
+            address = self._signer(address, request.method).get_oauth_url()
+        return URL(address, encoded=True), headers
 
-
-def _refusal(method: str, status: int, headers: Mapping[str, str], content: bytes) -> PlatformError:
-    """What a status means for us: come back later, access is gone, or never."""
-    code = _code(content)
-    if status in (408, 429, 500, 502, 503, 504) or status >= 520:
-        return RetryLaterError(
-            f"The shop is busy or failing (status {status}).",
-            retry_after_seconds=_seconds(headers.get("Retry-After", "")),
+    def _signer(self, address: str, method: str) -> _Signer:
+        moment = int(self._clock() + self._signs_ahead_seconds)
+        return _Signer(
+            address, self._key.reveal(), self._secret.reveal(), method=method, oauth_timestamp=moment
         )
-    if status in (401, 403):
-        return AccessRevokedError(_no_access(method, status, code))
-    if 300 <= status < 400:
-        return RefusedError(
-            "The shop has moved to another address; connect it with the new one.", code="moved"
-        )
-    if code == "rest_no_route":
-        return RefusedError(
-            "The shop does not know the WooCommerce API; check that WooCommerce is active and permalinks are not plain.",
-            code=code,
-        )
-    return RefusedError(f"The shop refused this (status {status}, {code or 'no code'}).", code=code)
 
 
-def _no_access(method: str, status: int, code: str) -> str:
-    if method != "GET" and code:
-        return (
-            "The shop does not let our key write; make a key with Read/Write permission under WooCommerce, Settings, "
-            "Advanced, REST API, and connect the shop again."
-        )
-    if status == 403 and not code:
-        return "The shop's firewall or a security plugin blocks the REST API; allow it, then connect the shop again."
-    return (
-        "The shop no longer accepts our key (or its clock is wrong by over 15 minutes); make a new key under "
-        "WooCommerce, Settings, Advanced, REST API, and connect the shop again."
-    )
-
-
-def _code(content: bytes) -> str:
-    """WooCommerce's own word for an error, or "" where the answer is none of its."""
+def _decoded(method: str, content: bytes, decode: Callable[[bytes], T]) -> T:
+    """The answer's value. PHP warnings and maintenance pages come with status 200 too."""
     try:
-        code = msgspec.json.decode(content, type=_Problem).code
+        return decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return ""
-    return code if _CODE.fullmatch(code) else ""
+        found = json_in(content)
+    if found is not None:
+        hidden = hidden_refusal(method, found)
+        if hidden is not None:
+            raise hidden
+        try:
+            return decode(found)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            pass
+    raise RetryLaterError("The shop's answer cannot be read. If this stays, look for PHP warnings in it.")
 
 
 def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else -1
-
-
-def _seconds(text: str) -> float | None:
-    """A Retry-After in seconds; as a date it is not worth the reading."""
-    return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else None

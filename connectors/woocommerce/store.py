@@ -11,24 +11,29 @@ import aiohttp
 import msgspec
 
 from connectors.base import Noun, Page, Secret, StoreAccess, Subscription, Window
-from connectors.woocommerce.client import Client
+from connectors.woocommerce.birthdays import check_settings
+from connectors.woocommerce.client import CLOCK_SECONDS, Client
 from connectors.woocommerce.coupons import Coupons
+from connectors.woocommerce.finding import INDEX, INDEX_FIELDS
 from connectors.woocommerce.history import PER_PAGE, History
+from connectors.woocommerce.install import IN_QUERY, KEYS_IN
 from connectors.woocommerce.mapping import (
     CurrencyData,
-    IndexData,
+    CustomerData,
     WebhookData,
+    birthday_body,
+    customer_change,
     time_zone,
     webhook_body,
 )
 from connectors.woocommerce.pace import pace_of
 from connectors.woocommerce.webhooks import TOPICS
 from rewards.errors import RefusedError
-from rewards.records import CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
+from rewards.records import Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
 
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS, _TIMEOUT_SECONDS = 60.0, 60.0
+_CUSTOMER = msgspec.json.Decoder(CustomerData)
 _CURRENCY = msgspec.json.Decoder(CurrencyData)
-_INDEX = msgspec.json.Decoder(IndexData)
 _WEBHOOK = msgspec.json.Decoder(WebhookData)
 _WEBHOOKS = msgspec.json.Decoder(list[WebhookData])
 
@@ -47,20 +52,34 @@ class WooCommerceStore:
             access.credentials["secret"],
             pace=pace_of(base, settings),
             patience_seconds=_seconds(settings.get("patience_seconds", ""), _PATIENCE_SECONDS),
+            timeout_seconds=_seconds(settings.get("timeout_seconds", ""), _TIMEOUT_SECONDS),
+            in_query=settings.get(KEYS_IN) == IN_QUERY,
         )
+        self._options = access.options
         self._coupons = Coupons(self._client, access.options)
         self._history = History(self._client, access.options)
 
     async def facts(self) -> ShopFacts:
         """Name and time zone from the index, which needs no key; the currency, which does."""
-        fields = {"_fields": "name,url,timezone_string,gmt_offset,namespaces"}
-        index = (await self._client.get("", _INDEX.decode, fields, with_key=False)).value
+        check_settings(self._options.settings)
+        index = (await self._client.get("", INDEX.decode, INDEX_FIELDS, with_key=False)).value
         currency = (await self._client.get("wc/v3/data/currencies/current", _CURRENCY.decode)).value
         return ShopFacts(
             external_id=self._external_id,
             name=html.unescape(index.name) or self._external_id,
             time_zone=time_zone(index),
             currency=currency.code,
+            notices=self._notices(),
+        )
+
+    def _notices(self) -> tuple[str, ...]:
+        minutes = round(self._client.clock_off_seconds / 60)
+        if abs(minutes) * 60 < CLOCK_SECONDS:
+            return ()
+        way = "ahead of" if minutes > 0 else "behind"
+        return (
+            f"The shop's clock is {abs(minutes)} minutes {way} ours: ask its host to set it (NTP), as times of orders "
+            "may be wrong.",
         )
 
     # -- webhooks ----------------------------------------------------------------------------------------------------
@@ -119,6 +138,18 @@ class WooCommerceStore:
     def read(self, window: Window, after: Mapping[str, object] | None) -> AsyncIterator[Page]:
         """The window's pages."""
         return self._history.read(window, after)
+
+    async def write_birthday(self, customer_external_id: str, birthday: Birthday) -> None:
+        """Writes it into the meta field of the merchant's choice, and reads it back."""
+        check_settings(self._options.settings)
+        body = birthday_body(birthday, self._options)
+        path = f"wc/v3/customers/{int(customer_external_id)}"
+        written = customer_change(await self._client.send("PUT", path, body, _CUSTOMER.decode), self._options)
+        if written.customer.birthday != birthday:
+            raise RefusedError(
+                "The shop did not keep the birthday; look whether the setting birthday_key names a customer field that "
+                "can be written."
+            )
 
     # -- codes -------------------------------------------------------------------------------------------------------
 

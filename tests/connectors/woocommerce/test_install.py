@@ -6,7 +6,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from connectors.woocommerce.install import WooCommerceInstall, normalised
+from connectors.woocommerce.finding import normalised
+from connectors.woocommerce.install import WooCommerceInstall
 from rewards.errors import AccessRevokedError, InvalidInputError
 from sandbox.woocommerce import WooCommerceSandbox
 from sandbox.world import Seed, World
@@ -102,7 +103,8 @@ async def test_a_wrong_key_or_one_that_may_only_read_is_refused() -> None:
     [
         (404, '{"code": "rest_no_route"}', "no WooCommerce API"),
         (404, "<html>not found</html>", "no WooCommerce API"),
-        (200, '{"name": "A blog", "namespaces": ["wp/v2"]}', "no WooCommerce API"),
+        (200, '{"name": "A blog", "namespaces": ["wp/v2"]}', "WooCommerce is not active"),
+        (200, '{"name": "?"}', "no WooCommerce API"),
         (401, '{"code": "rest_login_required"}', "blocked"),
         (403, "<html>forbidden</html>", "blocked"),
         (301, "", "another address"),

@@ -1,0 +1,169 @@
+"""Finds the shop behind the address that a merchant typed, and explains what stands in the way. No key is sent here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from connectors.addresses import refuse_private
+from connectors.base import Secret
+from connectors.woocommerce.answers import MovedError, UnreachableError
+from connectors.woocommerce.client import Client
+from connectors.woocommerce.mapping import IndexData
+from connectors.woocommerce.pace import Pace
+from rewards.errors import AccessRevokedError, InvalidInputError, PlatformError, RefusedError
+
+PATIENCE_SECONDS = 15.0
+INDEX_FIELDS = {"_fields": "name,url,home,timezone_string,gmt_offset,namespaces"}
+INDEX = msgspec.json.Decoder(IndexData)
+_MOST_MOVES = 4
+_API = "wc/v3"
+_PORTS = {"http": 80, "https": 443}
+# What people copy from their browser instead of the shop's address.
+_PAGES = re.compile(r"/(wp-admin|wp-login\.php|wp-json|wc-auth|index\.php)(/.*)?$")
+_NO_SHOP = "There is no WooCommerce API at this address; check it, that WooCommerce is active and that permalinks are not plain."
+_PLAIN = (
+    "The shop's permalinks are plain, and then its API takes no keys: choose any other kind in the shop's admin pages "
+    "under Settings, Permalinks, and connect again."
+)
+_NO_WOOCOMMERCE = "This is a WordPress site whose WooCommerce is not active, or older than 3.5; activate or update it and connect again."
+_BLOCKED = (
+    "The shop's REST API is blocked, often by a security plugin or the host's firewall; allow /wp-json/ there "
+    "and connect again."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundShop:
+    """A shop that answers: its base address, and what its index says."""
+
+    base: str
+    index: IndexData
+
+
+def normalised(address: str) -> str:
+    """The shop's base address: scheme, host in lower case, port, path without a final slash or an admin page."""
+    text = address.strip()
+    if "://" not in text:
+        text = f"https://{text}"
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or parts.scheme.lower() not in _PORTS or parts.username or " " in parts.netloc:
+        raise InvalidInputError("This is no shop's address; write it like https://shop.example.")
+    scheme = parts.scheme.lower()
+    name = f"[{host}]" if ":" in host else host.rstrip(".")
+    where = name if port in (None, _PORTS[scheme]) else f"{name}:{port}"
+    return f"{scheme}://{where}{_PAGES.sub('', parts.path.rstrip('/')).rstrip('/')}"
+
+
+async def find_shop(typed: str, session: aiohttp.ClientSession, *, allow_private_hosts: bool) -> FoundShop:
+    """The shop at this address or where that sends us: to https, to www, to a new domain.
+
+    An address without a scheme is tried with https first. Raises InvalidInputError that says what to do, and
+    RetryLaterError when the shop does not answer properly now.
+    """
+    base = normalised(typed)
+    if not allow_private_hosts:
+        await refuse_private(base)
+    try:
+        found = await _followed(base, session)
+    except UnreachableError:
+        if "://" in typed or urlsplit(base).port:
+            raise
+        found = await _followed(base.replace("https:", "http:", 1), session)
+    return await _at_home(found, session)
+
+
+async def _followed(base: str, session: aiohttp.ClientSession) -> FoundShop:
+    """Goes where the shop sends us. Each address is asked for no more than its index, without a key."""
+    for _ in range(_MOST_MOVES):
+        try:
+            return FoundShop(base, await _index(base, session))
+        except MovedError as moved:
+            base = _moved_to(base, moved)
+    raise InvalidInputError(
+        "The shop's address sends us round in circles; give the one that your browser ends at."
+    )
+
+
+def _moved_to(base: str, moved: MovedError) -> str:
+    """The base of the address that we were sent to; only another address of the same index is one."""
+    location = moved.location
+    if location.startswith("/"):
+        scheme, _, rest = base.partition("://")
+        location = f"{scheme}://{rest.partition('/')[0]}{location}"
+    path = location.partition("?")[0].rstrip("/")
+    if not path.endswith("/wp-json") or (base.startswith("https:") and not location.startswith("https:")):
+        raise InvalidInputError(str(moved)) from moved
+    return normalised(path)
+
+
+async def _index(base: str, session: aiohttp.ClientSession) -> IndexData:
+    """What the shop says of itself; its lack of wc/v3 says that this is no shop."""
+    client = _client(base, session)
+    try:
+        index = (await client.get("", INDEX.decode, INDEX_FIELDS, with_key=False)).value
+    except MovedError:
+        raise
+    except AccessRevokedError as error:
+        raise InvalidInputError(_BLOCKED) from error
+    except RefusedError as error:
+        if error.code == "private":
+            raise InvalidInputError(str(error)) from error
+        raise InvalidInputError(await _why_no_index(base, session)) from error
+    if _API not in index.namespaces:
+        raise InvalidInputError(_NO_WOOCOMMERCE if index.namespaces else _NO_SHOP)
+    return index
+
+
+async def _why_no_index(base: str, session: aiohttp.ClientSession) -> str:
+    """Plain permalinks leave only the address by parameter, under which keys do not work."""
+    fields = {"rest_route": "/", "_fields": "namespaces"}
+    try:
+        index = (await _client(base, session, root="").get("", INDEX.decode, fields, with_key=False)).value
+    except PlatformError:
+        return _NO_SHOP
+    if not index.namespaces:
+        return _NO_SHOP
+    return _PLAIN if _API in index.namespaces else _NO_WOOCOMMERCE
+
+
+async def _at_home(found: FoundShop, session: aiohttp.ClientSession) -> FoundShop:
+    """The shop under the name that it gives itself: with or without www, by https where it can.
+
+    So that one shop is not connected twice; and signatures only hold under that name.
+    """
+    home = _same_place(found)
+    if home is None:
+        return found
+    try:
+        return FoundShop(home, await _index(home, session))
+    except (InvalidInputError, PlatformError):
+        return found
+
+
+def _same_place(found: FoundShop) -> str | None:
+    """The shop's home address where it is another way to write the address found, and not the weaker one."""
+    try:
+        home = normalised(found.index.home)
+    except InvalidInputError:
+        return None
+    if found.base.startswith("https:"):
+        home = home.replace("http:", "https:", 1)
+
+    def core(address: str) -> str:
+        return address.partition("://")[2].removeprefix("www.")
+
+    return home if core(home) == core(found.base) and home != found.base else None
+
+
+def _client(base: str, session: aiohttp.ClientSession, root: str = "wp-json/") -> Client:
+    nothing, pace = Secret(""), Pace(1)
+    return Client(session, base, nothing, nothing, pace=pace, patience_seconds=PATIENCE_SECONDS, root=root)
