@@ -11,17 +11,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
 import stripe
 
-from connectors.base import Secret
-from connectors.stripe import errors, limits
+from connectors.base import Secret, StoreAccess
+from connectors.stripe import errors
+from connectors.stripe.limits import Limits
+from connectors.stripe.tokens import API_BASE, Keyring
 from rewards.errors import RefusedError, RetryLaterError
 
-API_BASE = "https://api.stripe.com"
 API_VERSION = "2026-10-28.endive"
 PATIENCE_SECONDS = 60.0
 _TIMEOUT_SECONDS = 80.0
@@ -59,34 +61,35 @@ class _Http(stripe.AIOHTTPClient):
 
 
 class Client:
-    """One account's API. `settings` may hold "requests_per_second" and "patience_seconds"."""
+    """One account's API. Settings of the store may hold "requests_per_second" and "patience_seconds"."""
 
     def __init__(
-        self,
-        key: Secret,
-        session: aiohttp.ClientSession,
-        *,
-        account: str,
-        api_base: str | None,
-        settings: Mapping[str, str],
+        self, access: StoreAccess, session: aiohttp.ClientSession, clock: Callable[[], datetime], mode: str
     ) -> None:
-        self._base = (api_base or API_BASE).rstrip("/")
+        settings = access.options.settings
+        self.keyring = Keyring(access, session, clock, mode)
+        self._base = (access.api_base or API_BASE).rstrip("/")
         self._session = session
-        self._headers = {"Authorization": f"Bearer {key.reveal()}", "Stripe-Version": API_VERSION}
         self._timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
         self._patience = _number(settings, "patience_seconds", PATIENCE_SECONDS)
-        self._limits = limits.shared(
-            self._base,
-            account,
-            is_live=mode_of(key.reveal()) == "live",
+        self._limits = Limits(
+            access.turns,
+            is_live=mode == "live",
             requests_per_second=_number(settings, "requests_per_second", None),
         )
+        self._http = _Http(timeout=_TIMEOUT_SECONDS, session=session)
+        self._use(self.keyring.key)
+
+    def _use(self, key: Secret) -> None:
+        """Makes the following requests with this key."""
+        self._key = key
+        self._headers = {"Authorization": f"Bearer {key.reveal()}", "Stripe-Version": API_VERSION}
         self._sdk = stripe.StripeClient(
             key.reveal(),
             stripe_version=API_VERSION,
             base_addresses={"api": self._base},
             max_network_retries=0,
-            http_client=_Http(timeout=_TIMEOUT_SECONDS, session=session),
+            http_client=self._http,
         )
 
     async def page(self, path: str, params: Mapping[str, str], decoder: msgspec.json.Decoder[T]) -> T:
@@ -155,16 +158,30 @@ class Client:
         while True:
             await self._limits.turn(endpoint)
             try:
-                return await once(attempt)
+                return await self._with_key(once, attempt)
             except RetryLaterError as error:
-                asked = error.retry_after_seconds
-                if asked is not None:
-                    self._limits.slow_down(min(asked, max(0.0, deadline - clock())))
-                pause = max(asked or 0.0, wait * random.uniform(0.5, 1.0))
+                asked = error.retry_after_seconds or 0.0
+                if isinstance(error, errors.SlowDownError):
+                    left = max(0.0, deadline - clock())
+                    await self._limits.slow_down(endpoint, error, min(asked, left))
+                pause = max(asked, wait * random.uniform(0.5, 1.0))
                 if clock() + pause > deadline:
                     raise
             await asyncio.sleep(pause)
             wait, attempt = min(wait * 2, _LONGEST_WAIT_SECONDS), attempt + 1
+
+    async def _with_key(self, once: Callable[[int], Awaitable[T]], attempt: int) -> T:
+        """One try; with an access token that Stripe says has ended, one more with a new one."""
+        if (key := await self.keyring.ready()) != self._key:
+            self._use(key)
+        try:
+            return await once(attempt)
+        except errors.KeyRefusedError:
+            if not self.keyring.is_renewable:
+                raise
+        await self.keyring.renew(key)
+        self._use(self.keyring.key)
+        return await once(attempt)
 
 
 def _number(settings: Mapping[str, str], name: str, default: T) -> float | T:

@@ -8,16 +8,54 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
 
 import msgspec
 
 from rewards.errors import AccessRevokedError, PlatformError, RefusedError, RetryLaterError
 
+MISSING_PERMISSION = "missing_permission"  # the code of a RefusedError for what a key may not do
+
 # How long to leave Stripe alone after a 429 that does not say: its buckets refill within a second.
 _PAUSE_SECONDS = 1.0
+# An object or an idempotency key that another request holds is free again much sooner.
+_LOCK_SECONDS = 0.5
 # Both wordings that Stripe uses: "Having the 'rak_customer_read' permission" and "Enabling … ('webhook_read')".
 _PERMISSION = re.compile(r"'((?:rak_)?[a-z_]+_(?:read|write))'")
 _WORD = re.compile(r"[a-z0-9_.\[\]]{1,80}")
+
+T = TypeVar("T", float, None)
+
+
+class Waiting(StrEnum):
+    """Who has to wait after a refusal."""
+
+    ACCOUNT = "account"
+    ENDPOINT = "endpoint"
+    REQUEST = "request"
+
+
+# What stands in the header Stripe-Rate-Limited-Reason (docs.stripe.com/rate-limits).
+_REASONS = {
+    "global-rate": Waiting.ACCOUNT,
+    "global-concurrency": Waiting.ACCOUNT,
+    "endpoint-rate": Waiting.ENDPOINT,
+    "endpoint-concurrency": Waiting.ENDPOINT,
+    "resource-specific": Waiting.ENDPOINT,
+}
+
+
+class SlowDownError(RetryLaterError):
+    """Stripe did nothing, because of too many requests or one that is still under way."""
+
+    def __init__(self, message: str, *, whom: Waiting, retry_after_seconds: float) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.whom = whom
+
+
+class KeyRefusedError(AccessRevokedError):
+    """The key itself is not accepted (401): it was rolled, deleted, or it is an access token that has ended."""
 
 
 class _Error(msgspec.Struct):
@@ -34,14 +72,11 @@ class _Body(msgspec.Struct):
 def from_answer(status: int, body: bytes | str | None, headers: Mapping[str, str]) -> PlatformError:
     """The error for an answer that is not a success (or a success that could not be read)."""
     if status == 429 or status == 409:
-        return RetryLaterError(
-            "Stripe asks us to slow down.",
-            retry_after_seconds=_retry_after(headers),
-        )
+        return _slow_down(status, _read(body), _lower(headers))
     if status >= 500 or status < 400:
         return RetryLaterError(
             "Stripe could not answer properly just now.",
-            retry_after_seconds=_retry_after(headers) if "retry-after" in _lower(headers) else None,
+            retry_after_seconds=_retry_after(headers, None),
         )
     return _refusal(status, _read(body), _lower(headers).get("request-id", ""))
 
@@ -56,10 +91,26 @@ def unreadable() -> RetryLaterError:
     return RetryLaterError("Stripe's answer could not be read.")
 
 
+def _slow_down(status: int, error: _Error, headers: Mapping[str, str]) -> SlowDownError:
+    """A rate limit names its reason in a header; a locked object has a code of its own; 409: our key is in use."""
+    reason = headers.get("stripe-rate-limited-reason", "")
+    if status == 409 or error.code == "lock_timeout":
+        message = "Another request holds what this one needs in Stripe."
+        return SlowDownError(
+            message, whom=Waiting.REQUEST, retry_after_seconds=_retry_after(headers, _LOCK_SECONDS)
+        )
+    about = f" ({reason})" if reason in _REASONS else ""
+    return SlowDownError(
+        f"Stripe asks us to slow down{about}.",
+        whom=_REASONS.get(reason, Waiting.ACCOUNT),
+        retry_after_seconds=_retry_after(headers, _PAUSE_SECONDS),
+    )
+
+
 def _refusal(status: int, error: _Error, request_id: str) -> PlatformError:
     where = f" (request {request_id})" if _WORD.fullmatch(request_id.lower()) else ""
     if status == 401:
-        return AccessRevokedError(
+        return KeyRefusedError(
             f"Stripe no longer accepts this store's key{where}. Make a new restricted key in the Stripe Dashboard "
             "(Developers, API keys) and connect the store again."
         )
@@ -73,12 +124,14 @@ def _refusal(status: int, error: _Error, request_id: str) -> PlatformError:
 def _forbidden(error: _Error, where: str) -> PlatformError:
     """A key may lack one permission, which is no reason to stop everything else it may do."""
     found = _PERMISSION.search(error.message or "")
-    if found or (error.code or "").startswith("more_permissions_required"):
+    # The last wording is for what no restricted key can be given.
+    says_so = "required permissions" in (error.message or "")
+    if found or says_so or (error.code or "").startswith("more_permissions_required"):
         name = found.group(1).removeprefix("rak_") if found else "that this request needs"
         return RefusedError(
             f"The store's Stripe key lacks the permission {name}{where}. Edit the restricted key in the Stripe "
             "Dashboard (Developers, API keys) and switch it on.",
-            code="missing_permission",
+            code=MISSING_PERMISSION,
         )
     return AccessRevokedError(
         f"Stripe refuses this store's key access to the account{where}. Make a new restricted key in the Stripe "
@@ -93,11 +146,11 @@ def _read(body: bytes | str | None) -> _Error:
         return _Error()
 
 
-def _retry_after(headers: Mapping[str, str]) -> float:
+def _retry_after(headers: Mapping[str, str], otherwise: T) -> float | T:
     try:
-        return max(0.0, float(_lower(headers).get("retry-after", "")))
-    except ValueError:
-        return _PAUSE_SECONDS
+        return max(0.0, float(_lower(headers)["retry-after"]))
+    except (KeyError, ValueError):
+        return otherwise
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

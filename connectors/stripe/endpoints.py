@@ -1,0 +1,151 @@
+"""Where Stripe posts an account's events: an endpoint that we make, one that the merchant adds, or the app's one.
+
+Stripe chooses the secret and tells it only in the answer to the creation. An endpoint of ours whose secret we do not
+hold (we were stopped in between) signs with something nobody knows, so it counts as none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+from stripe.params import WebhookEndpointCreateParams
+
+from connectors.base import Secret, StoreAccess, Subscription
+from connectors.stripe.client import API_VERSION, Client, Operation
+from connectors.stripe.errors import MISSING_PERMISSION
+from connectors.stripe.mapping import Deleted, WebhookEndpoint
+from connectors.stripe.webhooks import TOPICS
+from rewards.errors import RefusedError, RetryLaterError
+
+# A store's setting: the merchant added the endpoint in the Dashboard, where our key cannot look.
+WEBHOOKS, BY_HAND = "webhooks", "by_hand"
+SIGNING = "whsec_"  # how Stripe's signing secrets begin
+
+
+class _Page(msgspec.Struct, gc=False):
+    data: list[WebhookEndpoint]
+    has_more: bool
+
+
+_page = msgspec.json.Decoder(_Page)
+
+
+class Endpoints:
+    """The webhook endpoints of one account."""
+
+    def __init__(self, client: Client, access: StoreAccess) -> None:
+        self._client = client
+        self._is_by_hand = access.options.settings.get(WEBHOOKS) == BY_HAND
+        self._held = access.subscription_ids
+
+    async def subscribe(self, address: str, secret: Secret) -> Subscription:
+        """An endpoint in the version that we read. For an app's store, and for an endpoint that the merchant added,
+        `secret` is what signs. Raises RefusedError that says what to add where the key may not do it.
+        """
+        if self._client.keyring.is_renewable:
+            return _of_the_app(secret)
+        try:
+            made = await self._create(address)
+        except RefusedError as refusal:
+            if refusal.code != MISSING_PERMISSION:
+                raise _about_the_address(refusal, address) from None
+            if self._is_by_hand and secret.reveal().startswith(SIGNING):
+                return Subscription([], secret)
+            raise RefusedError(by_hand(address), code=MISSING_PERMISSION) from None
+        if made.secret is None:
+            raise RetryLaterError("Stripe made a webhook endpoint without telling its secret.")
+        # The new one first: between the two, events would go nowhere.
+        await self._remove([found.id for found in await self._at(address) if found.id != made.id])
+        self._held = [made.id]
+        return Subscription([made.id], Secret(made.secret))
+
+    async def is_subscribed(self, address: str) -> bool:
+        """True when an endpoint at the address whose secret we hold is enabled for all our events.
+
+        What the key may not look at, because the merchant added it, is taken to be there; so is the app's endpoint.
+        """
+        if self._client.keyring.is_renewable:
+            return True
+        try:
+            found = await self._at(address)
+        except RefusedError as refusal:
+            if self._is_by_hand and refusal.code == MISSING_PERMISSION:
+                return True
+            raise
+        return any(
+            each.status == "enabled"
+            and TOPICS.issubset(each.enabled_events)
+            and (not self._held or each.id in self._held)
+            for each in found
+        )
+
+    async def unsubscribe(self, address: str) -> None:
+        """Deletes the endpoints at the address; the app's one endpoint is there for others too."""
+        if not self._client.keyring.is_renewable:
+            await self._remove([found.id for found in await self._at(address)])
+
+    async def _create(self, address: str) -> WebhookEndpoint:
+        params = cast(
+            WebhookEndpointCreateParams,
+            {
+                "url": address,
+                "enabled_events": sorted(TOPICS),
+                "api_version": API_VERSION,
+                "description": "Perennial",
+                "metadata": {"perennial": "webhooks"},
+            },
+        )
+        return await self._client.call(
+            "POST /v1/webhook_endpoints",
+            lambda sdk: sdk.v1.webhook_endpoints.create_async(params),
+            WebhookEndpoint,
+        )
+
+    async def _at(self, address: str) -> list[WebhookEndpoint]:
+        found: list[WebhookEndpoint] = []
+        params = {"limit": "100"}
+        while True:
+            page = await self._client.page("/v1/webhook_endpoints", params, _page)
+            found += [endpoint for endpoint in page.data if endpoint.url == address]
+            if not page.has_more or not page.data:
+                return found
+            params["starting_after"] = page.data[-1].id
+
+    async def _remove(self, endpoint_ids: Sequence[str]) -> None:
+        for endpoint_id in endpoint_ids:
+            await self._client.find("DELETE /v1/webhook_endpoints", _delete(endpoint_id), Deleted)
+
+
+def by_hand(address: str) -> str:
+    """How the merchant adds the endpoint where the key may not: the address, the events, and where the secret goes."""
+    return (
+        "The Stripe key may not make webhook endpoints. Either switch on Webhook Endpoints: Write for it, or add the "
+        f"endpoint in the Stripe Dashboard (Developers, Webhooks): address {address}, API version {API_VERSION}, "
+        f"events {', '.join(sorted(TOPICS))}; then connect the store again with its signing secret "
+        "(--webhook-secret whsec_…)."
+    )
+
+
+def _of_the_app(secret: Secret) -> Subscription:
+    """The operator's one Connect endpoint, whose secret came with the installation."""
+    if secret.reveal().startswith(SIGNING):
+        return Subscription([], secret)
+    raise RefusedError(
+        "The operator has not set the secret of the Stripe app's Connect endpoint (PERENNIAL_APPS__STRIPE__WEBHOOK_SECRET)."
+    )
+
+
+def _about_the_address(refusal: RefusedError, address: str) -> RefusedError:
+    if refusal.code != "url_invalid":
+        return refusal
+    return RefusedError(
+        f"Stripe posts events only to a public https address, and {address} is none; set PERENNIAL_PUBLIC_URL to one "
+        "and connect the store again.",
+        code=refusal.code,
+    )
+
+
+def _delete(endpoint_id: str) -> Operation:
+    return lambda sdk: sdk.v1.webhook_endpoints.delete_async(endpoint_id)

@@ -1,0 +1,152 @@
+"""The pace of requests: budgets for account and endpoint, and what each of Stripe's refusals makes wait."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import aiohttp
+import pytest
+
+from connectors.base import Secret, Store, StoreAccess, StoreOptions
+from connectors.stripe import CONNECTOR, errors
+from connectors.stripe.errors import SlowDownError, Waiting
+from connectors.stripe.limits import Limits
+from connectors.turns import Budgets, LocalTurns, MemoryShelf
+from rewards.errors import RefusedError, RetryLaterError
+from sandbox.stripe import StripeSandbox
+from sandbox.world import Seed, World
+
+SMALL = Seed(customers=20, orders=40, number=17)
+
+
+async def seconds_for(limits: Limits, endpoints: list[str]) -> float:
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    await asyncio.gather(*(limits.turn(endpoint) for endpoint in endpoints))
+    return clock() - began
+
+
+async def test_a_live_endpoint_has_its_own_pace_beside_the_accounts() -> None:
+    """Eight requests on each of three endpoints: each at 25 a second, none waiting for the others."""
+    seconds = await seconds_for(Limits(LocalTurns(), is_live=True), ["a", "b", "c"] * 8)
+    assert 7 / 25 <= seconds < 3 * 7 / 25
+
+
+async def test_live_endpoints_together_keep_to_a_hundred_a_second() -> None:
+    names = [f"endpoint {n}" for n in range(40)]
+    assert await seconds_for(Limits(LocalTurns(), is_live=True), names) >= 39 / 100
+
+
+async def test_in_test_mode_all_endpoints_share_one_pace() -> None:
+    assert await seconds_for(Limits(LocalTurns(), is_live=False), ["a", "b", "c"] * 3) >= 8 / 25
+
+
+async def test_a_pace_of_nothing_is_no_limit() -> None:
+    limits = Limits(LocalTurns(), is_live=False, requests_per_second=0)
+    assert await seconds_for(limits, ["a"] * 500) < 1
+
+
+REASONS = {
+    "global-rate": Waiting.ACCOUNT,
+    "global-concurrency": Waiting.ACCOUNT,
+    "endpoint-rate": Waiting.ENDPOINT,
+    "endpoint-concurrency": Waiting.ENDPOINT,
+    "resource-specific": Waiting.ENDPOINT,
+    "something-new": Waiting.ACCOUNT,
+}
+
+
+@pytest.mark.parametrize(("reason", "whom"), REASONS.items())
+def test_the_reason_of_a_429_says_who_must_wait(reason: str, whom: Waiting) -> None:
+    error = errors.from_answer(429, "{}", {"Stripe-Rate-Limited-Reason": reason})
+    assert isinstance(error, SlowDownError)
+    assert (error.whom, error.retry_after_seconds) == (whom, 1.0)
+    assert ("(" + reason + ")" in str(error)) == (reason != "something-new")
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, "lock_timeout"), (409, "idempotency_key_in_use")])
+def test_what_another_request_holds_makes_only_this_one_wait(status: int, code: str) -> None:
+    body = json.dumps({"error": {"type": "invalid_request_error", "code": code, "message": "busy"}})
+    error = errors.from_answer(status, body, {})
+    assert isinstance(error, SlowDownError)
+    assert (error.whom, error.retry_after_seconds) == (Waiting.REQUEST, 0.5)
+
+
+async def waited(limits: Limits, whom: Waiting, endpoint: str) -> float:
+    """How long a request to the endpoint waits after a refusal of "refused"."""
+    await limits.slow_down("refused", SlowDownError("Later.", whom=whom, retry_after_seconds=0.4), 0.4)
+    return await seconds_for(limits, [endpoint])
+
+
+@pytest.mark.parametrize(
+    ("whom", "same", "other"),
+    [(Waiting.ACCOUNT, True, True), (Waiting.ENDPOINT, True, False), (Waiting.REQUEST, False, False)],
+)
+async def test_a_refusal_holds_back_those_it_is_about_and_nobody_else(
+    whom: Waiting, same: bool, other: bool
+) -> None:
+    for endpoint, waits in (("refused", same), ("other", other)):
+        seconds = await waited(Limits(LocalTurns(), is_live=True), whom, endpoint)
+        assert (seconds >= 0.39) is waits, endpoint
+
+
+async def test_in_test_mode_an_endpoints_refusal_holds_back_everything() -> None:
+    assert await waited(Limits(LocalTurns(), is_live=False), Waiting.ENDPOINT, "other") >= 0.39
+
+
+def store_on(
+    sandbox: StripeSandbox, session: aiohttp.ClientSession, turns: Budgets, **settings: str
+) -> Store:
+    options = StoreOptions("EUR", "Europe/Madrid", {"patience_seconds": "20", **settings})
+    access = StoreAccess("acct_1", {"api_key": Secret(sandbox.key)}, options, sandbox.url, turns)
+    return CONNECTOR.open_store(access, session)
+
+
+@pytest.mark.parametrize("reason", [*REASONS, "lock_timeout"])
+async def test_each_kind_of_429_is_lived_through(reason: str) -> None:
+    async with (
+        StripeSandbox(World(SMALL, base_is_total=True)) as sandbox,
+        aiohttp.ClientSession() as session,
+    ):
+        sandbox.throttled_as = reason
+        store = store_on(sandbox, session, LocalTurns(), requests_per_second="0")
+        sandbox.faults.throttle = 1
+        assert not await store.is_subscribed("https://nobody.example")
+        sandbox.faults.throttle = 1
+        with pytest.raises(RetryLaterError):
+            await store_on(
+                sandbox, session, LocalTurns(), requests_per_second="0", patience_seconds="0"
+            ).is_subscribed("https://nobody.example")
+
+
+@pytest.mark.parametrize("mode", ["test", "live"])
+async def test_several_processes_fill_the_limit_together_without_one_refusal(mode: str) -> None:
+    """Three stores over one shelf are three processes of one account: 95 % of Stripe's 25 a second, and no 429."""
+    async with (
+        StripeSandbox(World(SMALL, base_is_total=True), mode=mode) as sandbox,
+        aiohttp.ClientSession() as session,
+    ):
+        shelf, count = MemoryShelf(), 13
+        stores = [
+            store_on(sandbox, session, Budgets(shelf), patience_seconds="0", mode=mode) for _ in range(3)
+        ]
+
+        async def ask(store: Store) -> None:
+            for _ in range(count):
+                await store.is_subscribed("https://nobody.example")
+
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        # Two callers in each: one request that is on its way must not hold back the next.
+        await asyncio.gather(*(ask(store) for store in stores for _ in range(2)))
+        asked = 6 * count
+        assert sandbox.requests == asked
+        assert (asked - 1) / (clock() - began) >= 0.95 * 25
+
+
+async def test_a_used_idempotency_key_with_other_parameters_is_refused_for_good() -> None:
+    body = json.dumps({"error": {"type": "idempotency_error", "message": "Keys for idempotent requests …"}})
+    error = errors.from_answer(400, body, {"Request-Id": "req_2"})
+    assert isinstance(error, RefusedError)
+    assert (error.code, "req_2" in str(error)) == ("idempotency_error", True)
