@@ -86,6 +86,17 @@ class PrivacyRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class LookAgain:
+    """A delivery that does not hold what it tells of: the store is asked for it before anything is applied.
+
+    `kind` is the connector's own word for the thing.
+    """
+
+    kind: str
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ignored:
     """A delivery that is deliberately without effect; `reason` is shown beside it."""
 
@@ -102,5 +113,6 @@ Change = (
     | CouponDeleted
     | Uninstalled
     | PrivacyRequested
+    | LookAgain
     | Ignored
 )

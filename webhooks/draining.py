@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 
 import psycopg
 
-from connectors.base import RawDelivery, StoreOptions, WebhookReader
-from rewards.changes import Change, Ignored
-from rewards.errors import AppError, DatabaseError, MalformedDeliveryError
+from connectors.base import LooksAgain, RawDelivery, StoreOptions, WebhookReader
+from rewards.changes import Change, Ignored, LookAgain
+from rewards.errors import AppError, DatabaseError, MalformedDeliveryError, RefusedError
 from storage import deliveries, stores
 from storage.database import TOO_LARGE, Connection
 from storage.deliveries import ClaimedDelivery
+from storage.stores import StoreRow
 from sync.apply import apply_changes
 from sync.services import Services, options
 
@@ -23,6 +24,7 @@ CHUNK = 500
 MOST_ATTEMPTS = 10
 _FIRST_PAUSE = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(hours=1)
+_ASKED_AT_ONCE = 8  # things that a platform is asked for at the same time
 _PARSED_AT_ONCE = 50  # then other work of the process gets a turn
 
 # The database's trouble, not the post's: it ends the drain, and the job engine tries the whole again.
@@ -39,6 +41,16 @@ class _Read:
     notes: dict[int, str | None] = field(default_factory=dict)
     unreadable: dict[int, str] = field(default_factory=dict)
     failed: dict[int, Exception] = field(default_factory=dict)
+    # Posts that do not hold what they tell of; they are settled when the store has been asked.
+    unfinished: list[_Unfinished] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unfinished:
+    """A post with something to ask the store for before it is applied."""
+
+    delivery: ClaimedDelivery
+    changes: Sequence[Change]
 
 
 class _ChunkFailedError(Exception):
@@ -64,19 +76,24 @@ async def drain(services: Services, store_id: int) -> int:
 
 async def _drain_chunk(services: Services, store_id: int, ids: Sequence[int] | None) -> int:
     """Settles the next chunk, or these posts; how many. A chunk that fails is tried again by halves."""
+    unfinished: list[_Unfinished] = []
 
     async def work(connection: Connection) -> int:
         now = services.clock()
+        unfinished.clear()
         if ids is None:
             claimed = await deliveries.claim(connection, store_id, now, CHUNK)
         else:
             claimed = await deliveries.claim_these(connection, store_id, ids)
         if claimed:
-            await _settle(services, connection, store_id, claimed, now)
+            unfinished.extend(await _settle(services, connection, store_id, claimed, now))
         return len(claimed)
 
     try:
-        return await services.database.retrying(work)
+        count = await services.database.retrying(work)
+        # Only now: no transaction is open while a platform takes its time.
+        await _finish(services, store_id, unfinished)
+        return count
     except _ChunkFailedError as failure:
         claimed = failure.claimed
         if len(claimed) == 1:
@@ -94,7 +111,8 @@ async def _settle(
     store_id: int,
     claimed: Sequence[ClaimedDelivery],
     now: datetime,
-) -> None:
+) -> Sequence[_Unfinished]:
+    """Settles all that can be settled at once; the others."""
     store = await stores.by_id(connection, store_id)
     connector = services.connector(store)
     read = await _read(connector.webhooks, options(store), claimed)
@@ -111,6 +129,67 @@ async def _settle(
     attempts = {delivery.id: delivery.attempts for delivery in claimed}
     for delivery_id, cause in read.failed.items():
         await _put_off(connection, store_id, delivery_id, attempts[delivery_id], cause, now)
+    return read.unfinished
+
+
+async def _finish(services: Services, store_id: int, unfinished: Sequence[_Unfinished]) -> None:
+    """Asks the store for what these posts do not hold, some at a time, and settles them."""
+    if not unfinished:
+        return
+    async with services.database.transaction() as connection:
+        store = await stores.by_id(connection, store_id)
+    for start in range(0, len(unfinished), _ASKED_AT_ONCE):
+        some = unfinished[start : start + _ASKED_AT_ONCE]
+        answers = await asyncio.gather(
+            *(_look(services, store, post.changes) for post in some), return_exceptions=True
+        )
+        for post, answer in zip(some, answers, strict=True):
+            await _finish_one(services, store, post.delivery, answer)
+
+
+async def _look(services: Services, store: StoreRow, changes: Sequence[Change]) -> Sequence[Change]:
+    """The changes with what the store says in place of what was to be asked."""
+    platform = services.open_store(store)
+    found: list[Change] = []
+    for change in changes:
+        if not isinstance(change, LookAgain):
+            found.append(change)
+            continue
+        assert isinstance(platform, LooksAgain), "a connector whose deliveries say LookAgain can look"
+        try:
+            found += await platform.look(change)
+        except RefusedError as refusal:  # it will never tell
+            found.append(Ignored(str(refusal)))
+    return found
+
+
+async def _finish_one(
+    services: Services,
+    store: StoreRow,
+    delivery: ClaimedDelivery,
+    answer: Sequence[Change] | BaseException,
+) -> None:
+    if isinstance(answer, BaseException):
+        if not isinstance(answer, Exception):
+            raise answer
+        await _record_failure(services, store.id, delivery, answer)
+        return
+    told = [change for change in answer if not isinstance(change, Ignored)]
+    note = _note(answer) if answer else "it is gone from the store"
+
+    async def work(connection: Connection) -> None:
+        now = services.clock()
+        capabilities = services.connector(store).capabilities
+        if told:
+            await apply_changes(connection, store, told, now=now, capabilities=capabilities)
+        await deliveries.mark_handled(connection, store.id, {delivery.id: note}, now)
+
+    try:
+        await services.database.retrying(work)
+    except _NOT_THE_POSTS_FAULT:
+        raise
+    except Exception as error:
+        await _record_failure(services, store.id, delivery, error)
 
 
 async def _read(
@@ -127,6 +206,9 @@ async def _read(
             continue
         except Exception as error:
             read.failed[delivery.id] = error
+            continue
+        if any(isinstance(change, LookAgain) for change in found):
+            read.unfinished.append(_Unfinished(delivery, found))
             continue
         read.changes += [change for change in found if not isinstance(change, Ignored)]
         read.notes[delivery.id] = _note(found)
