@@ -17,25 +17,17 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from sandbox.server import CheckoutRefused, Post, Sandbox
+from sandbox.server import Post, Sandbox
 from sandbox.stripe_access import Access, App, Key
 from sandbox.stripe_account import Account
 from sandbox.stripe_api import Api
 from sandbox.stripe_limits import Limiter, refusal
-from sandbox.stripe_objects import (
-    ChargeRow,
-    CodeRow,
-    CustomerRow,
-    EndpointRow,
-    EventRow,
-    RefundRow,
-    SessionRow,
-)
+from sandbox.stripe_objects import EndpointRow, EventRow
 from sandbox.stripe_seed import birthday_text
+from sandbox.stripe_till import Till
 from sandbox.world import EarningRule, Person, World
 
 _OURS = "perennial_"  # how the metadata of what the app made starts
-_TAX_PERCENT = 21
 
 
 class StripeSandbox(Sandbox):
@@ -64,6 +56,7 @@ class StripeSandbox(Sandbox):
         self.key = f"rk_{mode}_sandbox{world.seed.number:08d}"
         self.access = Access(self.account.id, {self.key: Key()}, lambda: self.clock(), mode=mode)
         self.api = Api(self.account, self.access, prerendered=prerendered)
+        self.till = Till(self.account, self._count_redemption)
         self.connect_endpoints: list[EndpointRow] = []  # of the developer whose app the account has installed
         self.throttled_as = "global-rate"
         live = (100, 25) if mode == "live" else (25, None)
@@ -199,107 +192,10 @@ class StripeSandbox(Sandbox):
             self._post(endpoint, event, pending=1, account=self.account.id)
         self.access.uninstall()
 
-    # -- the shop's checkout -----------------------------------------------------------------------------------------
+    # -- the shop ----------------------------------------------------------------------------------------------------
 
     def place_order(self, body: Mapping[str, object]) -> dict[str, object]:
-        """A Checkout session from start to end; see `Sandbox`. An account's e-mail means that it signed in."""
-        subtotal = int(str(body["subtotal_minor"]))
-        text = str(body["code"]) if body.get("code") else None
-        customer, email = self._shopper(body, text)
-        code = self._usable_code(text, customer, subtotal) if text else None
-        discount = code.coupon.off(subtotal) if code else 0
-        session = self._complete(customer, email, subtotal, discount, code)
-        if code:
-            self._redeem(code)
-        return {
-            "order": session.payment_intent or session.id,
-            "total_minor": session.total,
-            "discount_minor": discount,
-        }
-
-    def _shopper(self, body: Mapping[str, object], text: str | None) -> tuple[CustomerRow | None, str]:
-        """Who the session is opened for. Of somebody's several Customers the shop takes the one the code is for."""
-        account = self.account
-        if body.get("customer"):
-            customer = account.customers.get(str(body["customer"]), "customer")
-            return customer, customer.email or ""
-        email = str(body["email"])
-        known = account.customers_by_email.get(email.lower(), [])
-        bound_to = {code.customer for code in account.codes_by_text.get((text or "").lower(), ())}
-        return next((c for c in known if c.id in bound_to), known[0] if known else None), email
-
-    def _usable_code(self, text: str, customer: CustomerRow | None, subtotal: int) -> CodeRow:
-        """The code if Checkout takes it now. Raises CheckoutRefused."""
-        now = self.account.now
-        found = self.account.codes_by_text.get(text.lower(), [])
-        if not found:
-            raise CheckoutRefused("unknown_code")
-        allowed = [
-            code for code in found if code.customer is None or (customer and code.customer == customer.id)
-        ]
-        if not allowed:
-            raise CheckoutRefused("wrong_customer")
-        code = next((code for code in allowed if code.active(now)), allowed[-1])
-        if code.is_used_up:
-            raise CheckoutRefused("used_up")
-        if code.is_expired(now):
-            raise CheckoutRefused("expired")
-        # Switched off, its coupon gone, or the basket too small: Checkout calls all of them invalid.
-        if not code.active(now) or subtotal < (code.minimum_amount or 0):
-            raise CheckoutRefused("unknown_code")
-        return code
-
-    def _complete(
-        self, customer: CustomerRow | None, email: str, subtotal: int, discount: int, code: CodeRow | None
-    ) -> SessionRow:
-        account, now = self.account, self.account.now
-        is_free = discount >= subtotal
-        if is_free and customer is None:
-            customer = account.create_customer(
-                {"email": email}
-            )  # as Checkout does for an order without payment
-        session = SessionRow(
-            account.new_id("cs_test_"),
-            now,
-            account.currency,
-            customer.id if customer else None,
-            email,
-            None if is_free else account.new_id("pi_3"),
-            subtotal,
-            discount,
-            tax=(subtotal - discount) * _TAX_PERCENT // 100,
-            payment_status="no_payment_required" if is_free else "paid",
-            promotion_code=code.id if code else None,
-        )
-        account.sessions.add(session)
-        if not is_free:
-            self._charge(session, customer)
-        account.tell("checkout.session.completed", session)
-        return session
-
-    def _charge(self, session: SessionRow, customer: CustomerRow | None) -> None:
-        account = self.account
-        charge = ChargeRow(
-            account.new_id("ch_3"),
-            account.now,
-            session.total,
-            session.currency,
-            session.customer,
-            session.email,
-            customer.name if customer else None,
-            session.payment_intent,
-        )
-        account.charges.add(charge)
-        account.charges_by_order[charge.payment_intent or charge.id] = charge
-        account.tell("charge.succeeded", charge)
-
-    def _redeem(self, code: CodeRow) -> None:
-        code.times_redeemed += 1
-        code.coupon.times_redeemed += 1
-        self.redemptions += 1
-        self.account.tell("promotion_code.updated", code)
-
-    # -- people ------------------------------------------------------------------------------------------------------
+        return self.till.place_order(body)
 
     def sign_up(self, name: str, email: str, birthday: tuple[int, int, int | None] | None = None) -> str:
         """The shop makes a Customer of somebody, with the birthday where the app reads it."""
@@ -308,32 +204,18 @@ class StripeSandbox(Sandbox):
         metadata = {"birthday": birthday_text(birthday)} if birthday else {}
         return self.account.create_customer({"name": name, "email": email, "metadata": metadata}).id
 
-    # -- money back --------------------------------------------------------------------------------------------------
-
     def refund_order(self, order: str, total_minor: int) -> None:
-        account = self.account
-        charge = account.charges_by_order[order]
-        refund = RefundRow(
-            account.new_id("re_3"),
-            account.now,
-            min(total_minor, charge.amount - charge.refunded_minor),
-            charge.currency,
-            charge.id,
-            charge.payment_intent,
-            "succeeded",
-        )
-        charge.refunds.append(refund)
-        account.refunds.add(refund)
-        account.tell("refund.created", refund)
-        account.tell("charge.refunded", charge)
+        self.till.refund(order, total_minor)
 
     def cancel_order(self, order: str) -> None:
         """A full refund: Stripe cancels nothing that is paid."""
-        charge = self.account.charges_by_order[order]
-        self.refund_order(order, charge.amount - charge.refunded_minor)
+        self.till.refund(order, None)
 
     def fail_refund(self, refund_id: str) -> None:
         """The bank sends a refund back: the customer has kept the purchase and paid for it."""
         refund = self.account.refunds.get(refund_id, "refund")
         refund.status = "failed"
         self.account.tell("refund.failed", refund)
+
+    def _count_redemption(self) -> None:
+        self.redemptions += 1

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from sandbox.stripe_billing import DisputeRow, InvoiceRow, ProductRow
 from sandbox.stripe_objects import (
     ChargeRow,
     CodeRow,
@@ -46,6 +47,12 @@ _CODE_NEW = {
     "metadata",
     "restrictions",
 }
+_RESTRICTIONS = {
+    "first_time_transaction",
+    "minimum_amount",
+    "minimum_amount_currency",
+    "currency_options",
+}
 _CUSTOMER = {"email", "name", "metadata", "phone", "description", "preferred_locales"}
 _ENDPOINT = {"url", "enabled_events", "api_version", "description", "metadata", "connect"}
 
@@ -65,6 +72,9 @@ class Account:
         self.refunds: Shelf[RefundRow] = Shelf(seeded.refunds)
         self.coupons: Shelf[CouponRow] = Shelf(seeded.coupons)
         self.codes: Shelf[CodeRow] = Shelf()
+        self.products: Shelf[ProductRow] = Shelf(seeded.products)
+        self.invoices: Shelf[InvoiceRow] = Shelf()
+        self.disputes: Shelf[DisputeRow] = Shelf()
         self.endpoints: Shelf[EndpointRow] = Shelf()
         self.events: Shelf[EventRow] = Shelf()
         self.codes_by_text: dict[str, list[CodeRow]] = {}
@@ -207,7 +217,9 @@ class Account:
             max_redemptions=integer(params, "max_redemptions"),
             redeem_by=integer(params, "redeem_by"),
             metadata=dict(params.get("metadata", {})),
+            products=self._known_products(params.get("applies_to", {})),
         )
+        self._add_amounts(coupon, params)
         self.coupons.add(coupon)
         self.tell("coupon.created", coupon, request_id)
         return coupon
@@ -219,8 +231,24 @@ class Account:
         coupon = self.coupons.get(external_id, "coupon")
         coupon.name = params.get("name", coupon.name)
         coupon.metadata = _merged(coupon.metadata, params.get("metadata"))
+        self._add_amounts(coupon, params)
         self.tell("coupon.updated", coupon, request_id)
         return coupon
+
+    def _known_products(self, applies_to: Mapping[str, Any]) -> list[str]:
+        check_names(applies_to, {"products"})
+        return [self.products.get(str(each), "product").id for each in applies_to.get("products", [])]
+
+    def _add_amounts(self, coupon: CouponRow, params: Mapping[str, Any]) -> None:
+        """Amounts in further currencies; only what takes an amount off can have them."""
+        options = params.get("currency_options", {})
+        if options and coupon.amount_off is None:
+            raise StripeRefusal(
+                "currency_options is only supported with amount_off.", param="currency_options"
+            )
+        for name, option in options.items():
+            check_names(option, {"amount_off"})
+            coupon.amounts[name] = int(option["amount_off"])
 
     def delete_coupon(self, external_id: str, request_id: str | None = None) -> Json:
         """The coupon goes, and its codes are inactive for good; a coupon of the same id later is another one."""
@@ -245,6 +273,7 @@ class Account:
         self._check_limits(coupon, expires_at, limit)
         self._check_unique(text, customer)
         restrictions = params.get("restrictions", {})
+        check_names(restrictions, _RESTRICTIONS)
         code = CodeRow(
             self.new_id("promo_1"),
             self.now,
@@ -256,6 +285,10 @@ class Account:
             max_redemptions=limit,
             minimum_amount=integer(restrictions, "minimum_amount"),
             minimum_amount_currency=restrictions.get("minimum_amount_currency"),
+            minimum_amounts={
+                name: int(option["minimum_amount"])
+                for name, option in restrictions.get("currency_options", {}).items()
+            },
             first_time=bool(boolean(restrictions, "first_time_transaction")),
             metadata=dict(params.get("metadata", {})),
         )

@@ -230,6 +230,10 @@ class SessionRow(Row):
     status: str = "complete"
     payment_status: str = "paid"
     promotion_code: str | None = None
+    mode: str = "payment"
+    invoice: str | None = None
+    subscription: str | None = None
+    field: tuple[str, str] | None = None  # a custom field's key, and what was typed into it
     object: ClassVar[str] = "checkout.session"
 
     @property
@@ -248,7 +252,7 @@ class SessionRow(Row):
             "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
             "created": self.created,
             "currency": self.currency,
-            "custom_fields": [],
+            "custom_fields": self._custom_fields(),
             "custom_text": {
                 "after_submit": None,
                 "shipping_address": None,
@@ -269,9 +273,10 @@ class SessionRow(Row):
             },
             "discounts": discounts,
             "expires_at": self.created + 86_400,
+            "invoice": self.invoice,
             "livemode": False,
             "metadata": {},
-            "mode": "payment",
+            "mode": self.mode,
             "payment_intent": self.payment_intent,
             "payment_method_collection": "if_required",
             "payment_method_options": {},
@@ -280,6 +285,7 @@ class SessionRow(Row):
             "phone_number_collection": {"enabled": False},
             "shipping_options": [],
             "status": self.status,
+            "subscription": self.subscription,
             "success_url": "https://shop.example/thanks",
             "total_details": {
                 "amount_discount": self.discount,
@@ -288,6 +294,25 @@ class SessionRow(Row):
             },
             "ui_mode": "hosted_page",
         }
+
+    def _custom_fields(self) -> list[Json]:
+        if self.field is None:
+            return []
+        key, value = self.field
+        return [
+            {
+                "key": key,
+                "label": {"custom": key.title(), "type": "custom"},
+                "optional": True,
+                "text": {
+                    "default_value": None,
+                    "maximum_length": None,
+                    "minimum_length": None,
+                    "value": value,
+                },
+                "type": "text",
+            }
+        ]
 
 
 @dataclass(slots=True, eq=False)
@@ -302,6 +327,8 @@ class CouponRow(Row):
     times_redeemed: int = 0
     metadata: dict[str, str] = field(default_factory=dict)
     is_deleted: bool = False
+    products: list[str] = field(default_factory=list)
+    amounts: dict[str, int] = field(default_factory=dict)  # off in other currencies
     object: ClassVar[str] = "coupon"
 
     def valid(self, now: int) -> bool:
@@ -316,7 +343,7 @@ class CouponRow(Row):
         return min(subtotal, self.amount_off or 0)
 
     def show(self, expand: frozenset[str] = frozenset(), *, now: int = 0) -> Json:
-        return {
+        shown: Json = {
             "id": self.id,
             "object": "coupon",
             "amount_off": self.amount_off,
@@ -333,6 +360,12 @@ class CouponRow(Row):
             "times_redeemed": self.times_redeemed,
             "valid": self.valid(now),
         }
+        if "applies_to" in expand and self.products:
+            shown["applies_to"] = {"products": self.products}
+        if "currency_options" in expand and self.currency and self.amount_off is not None:
+            amounts = {self.currency: self.amount_off, **self.amounts}
+            shown["currency_options"] = {name: {"amount_off": off} for name, off in amounts.items()}
+        return shown
 
 
 @dataclass(slots=True, eq=False)
@@ -345,6 +378,7 @@ class CodeRow(Row):
     max_redemptions: int | None = None
     minimum_amount: int | None = None
     minimum_amount_currency: str | None = None
+    minimum_amounts: dict[str, int] = field(default_factory=dict)  # in other currencies
     first_time: bool = False
     times_redeemed: int = 0
     metadata: dict[str, str] = field(default_factory=dict)
@@ -365,7 +399,10 @@ class CodeRow(Row):
         return self.switched_on and self.redeemable(now)
 
     def show(self, expand: frozenset[str] = frozenset(), *, now: int = 0) -> Json:
-        expanded = "promotion.coupon" in expand
+        parts = frozenset(
+            name.removeprefix("promotion.coupon.") for name in expand if name.startswith("promotion.coupon.")
+        )
+        expanded = parts or "promotion.coupon" in expand
         return {
             "id": self.id,
             "object": "promotion_code",
@@ -379,7 +416,7 @@ class CodeRow(Row):
             "max_redemptions": self.max_redemptions,
             "metadata": self.metadata,
             "promotion": {
-                "coupon": self.coupon.show(now=now) if expanded else self.coupon.id,
+                "coupon": self.coupon.show(parts, now=now) if expanded else self.coupon.id,
                 "type": "coupon",
             },
             "restrictions": {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from sandbox.stripe_billing import ProductRow
 from sandbox.stripe_objects import ChargeRow, CodeRow, CouponRow, CustomerRow, RefundRow, SessionRow
 from sandbox.world import Person, Sale, World
 
@@ -25,6 +26,7 @@ class Shop:
     refunds: list[RefundRow] = field(default_factory=list)
     coupons: list[CouponRow] = field(default_factory=list)
     codes: list[CodeRow] = field(default_factory=list)
+    products: list[ProductRow] = field(default_factory=list)
 
 
 def shop(world: World) -> Shop:
@@ -40,6 +42,10 @@ def shop(world: World) -> Shop:
     for sale in world.sales:
         _add_sale(made, sale, world.seed.currency.lower(), second.get(sale.person.number))
     _add_coupons(made, world)
+    start = _seconds(world.seed.now - timedelta(days=500))
+    made.products += [
+        ProductRow(f"prod_Sbx{n:011d}", start + n, name) for n, name in enumerate(("Bread", "Cake"))
+    ]
     return made
 
 
