@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connectors.base import Capability, Connector
+from connectors.stripe.drafts import EXPLAINS
 from connectors.stripe.install import KeyInstall
 from connectors.stripe.store import open_store
 from connectors.stripe.webhooks import StripeWebhooks
@@ -15,6 +16,10 @@ CONNECTOR = Connector(
             Capability.READ_ORDERS,
             Capability.READ_COUPONS,
             Capability.WRITE_CODES,
+            Capability.OPEN_CODES,
+            Capability.LIMIT_TO_PRODUCTS,
+            Capability.FIRST_TIME_ONLY,
+            Capability.WRITE_BIRTHDAY,
             Capability.WEBHOOKS,
         }
     ),
@@ -23,4 +28,5 @@ CONNECTOR = Connector(
     open_store=open_store,
     push_size=100,
     default_settings={"birthday_key": "birthday"},
+    explains=EXPLAINS,
 )

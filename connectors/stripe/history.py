@@ -9,8 +9,8 @@ read from the list of events, which goes back 30 days.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import accumulate, pairwise
@@ -19,11 +19,15 @@ from typing import Any
 import msgspec
 
 from connectors.base import Noun, Page, StoreOptions, Window
-from connectors.stripe import mapping
+from connectors.stripe import birthdays, mapping
+from connectors.stripe.billing import Dispute, dispute_saved
 from connectors.stripe.client import Client
+from connectors.stripe.errors import MISSING_PERMISSION
+from connectors.stripe.looks import FilledSession, Looks, birthday_in
 from connectors.stripe.webhooks import TOPICS_BY_NOUN, changes_of_event
 from connectors.windows import even, tapering
-from rewards.changes import Change, Ignored
+from rewards.changes import Change, Ignored, LookAgain
+from rewards.errors import RefusedError
 
 PAGE = 100
 EVENT_DAYS = 30
@@ -62,6 +66,16 @@ class _Refunds(msgspec.Struct, gc=False):
     has_more: bool
 
 
+class _FilledSessions(msgspec.Struct, gc=False):
+    data: list[FilledSession]
+    has_more: bool
+
+
+class _Disputes(msgspec.Struct, gc=False):
+    data: list[Dispute]
+    has_more: bool
+
+
 class _Coupons(msgspec.Struct, gc=False):
     data: list[mapping.CouponObject]
     has_more: bool
@@ -94,6 +108,7 @@ class _Listing:
     decoder: msgspec.json.Decoder[Any]
     change: Callable[[Any, StoreOptions], Change]
     params: Mapping[str, str] = field(default_factory=dict)
+    is_optional: bool = False  # a key without the permission for it reads the rest
 
 
 _LISTINGS = {
@@ -114,16 +129,28 @@ _LISTINGS = {
     "refunds": _Listing(
         "/v1/refunds", msgspec.json.Decoder(_Refunds), lambda refund, _: mapping.refund_saved(refund)
     ),
+    "disputes": _Listing(
+        "/v1/disputes",
+        msgspec.json.Decoder(_Disputes),
+        lambda dispute, _: dispute_saved(dispute),
+        is_optional=True,
+    ),
     "coupons": _Listing(
-        "/v1/coupons", msgspec.json.Decoder(_Coupons), lambda coupon, _: mapping.coupon_saved(coupon)
+        "/v1/coupons",
+        msgspec.json.Decoder(_Coupons),
+        lambda coupon, _: mapping.coupon_saved(coupon),
+        {"expand[]": "data.applies_to"},
     ),
     "promotion_codes": _Listing(
         "/v1/promotion_codes",
         msgspec.json.Decoder(_Codes),
         lambda code, _: mapping.code_saved(code),
-        {"expand[]": "data.promotion.coupon"},
+        {"expand[]": "data.promotion.coupon.applies_to"},
     ),
 }
+
+# The same list where birthdays are typed at Checkout; else nothing of the fields is looked at.
+_FILLED_SESSIONS = replace(_LISTINGS["sessions"], decoder=msgspec.json.Decoder(_FilledSessions))
 
 # Which list tells where a noun's objects lie in time, and how each of its lists is cut; each window costs about half a
 # page more. Those that are read last taper off.
@@ -133,7 +160,12 @@ _PLANS: Mapping[Noun, tuple[str, Mapping[str, _Cut]]] = {
     Noun.COUPONS: ("promotion_codes", {"coupons": partial(even, parts=1), "promotion_codes": even}),
     Noun.ORDERS: (
         "charges",
-        {"refunds": partial(even, parts=2), "sessions": even, "charges": partial(tapering, least=3)},
+        {
+            "disputes": partial(even, parts=1),
+            "refunds": partial(even, parts=2),
+            "sessions": even,
+            "charges": partial(tapering, least=3),
+        },
     ),
 }
 
@@ -176,6 +208,7 @@ class History:
         self._client = client
         self._options = options
         self._clock = clock
+        self._looks = Looks(client, options.settings)
 
     async def windows(self, noun: Noun, since: datetime | None) -> Sequence[Window]:
         """Parts of about equal work; with `since` also the events that tell what changed in older objects."""
@@ -200,21 +233,43 @@ class History:
             async for page in self._events(window.noun, limits):
                 yield page
             return
-        listing, options = _LISTINGS[name], self._options
+        listing, options = self._listing(name), self._options
         following: asyncio.Task[Any] | None = self._fetch(listing, limits, after and after["starting_after"])
         try:
             while following is not None:
-                found = await following
+                try:
+                    found = await following
+                except RefusedError as refusal:
+                    if listing.is_optional and refusal.code == MISSING_PERMISSION:
+                        yield Page((), None)
+                        return
+                    raise
                 last = found.data[-1].id if found.data and found.has_more else None
                 # The next page is on its way while this one is being used.
                 following = self._fetch(listing, limits, last) if last else None
                 changes = [
                     made for each in found.data if type(made := listing.change(each, options)) is not Ignored
                 ]
+                if listing is _FILLED_SESSIONS:
+                    changes += await self._told(birthday_in(each, options.settings) for each in found.data)
                 yield _page(changes, last)
         finally:
             if following is not None:
                 following.cancel()
+
+    def _listing(self, name: str) -> _Listing:
+        is_filled = name == "sessions" and self._options.settings.get(birthdays.FIELD)
+        return _FILLED_SESSIONS if is_filled else _LISTINGS[name]
+
+    async def _told(self, changes: Iterable[Change]) -> list[Change]:
+        """The changes, what is to be looked at again asked for, and without what has no effect."""
+        told: list[Change] = []
+        for change in changes:
+            if isinstance(change, LookAgain):
+                told += await self._looks.look(change)
+            else:
+                told.append(change)
+        return [change for change in told if type(change) is not Ignored]
 
     def _fetch(self, listing: _Listing, limits: Mapping[str, str], last: object) -> asyncio.Task[Any]:
         params = {**listing.params, **limits}
@@ -243,7 +298,7 @@ class History:
                     seen.add(event.data.object.id)
                     changes += changes_of_event(raw, self._options)
             last = last if found.has_more else None
-            yield _page([change for change in changes if type(change) is not Ignored], last)
+            yield _page(await self._told(changes), last)
             if last is None:
                 return
             params["starting_after"] = last

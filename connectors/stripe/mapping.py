@@ -11,18 +11,17 @@ and shows what was asked, which is not always what was captured. Merged in any o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
 import msgspec
 
+from connectors.stripe import birthdays
 from rewards.changes import CouponSaved, CustomerSaved, Ignored, OrderSaved, RefundSaved
-from rewards.errors import InvalidInputError
-from rewards.occasions import parse_birthday
 from rewards.records import (
     Benefit,
     BenefitKind,
-    Birthday,
     Coupon,
     Customer,
     Order,
@@ -123,16 +122,27 @@ class RefundObject(msgspec.Struct, gc=False):
     payment_intent: str | None = None
 
 
+class CurrencyOption(msgspec.Struct, gc=False):
+    amount_off: int | None = None
+
+
+class AppliesTo(msgspec.Struct, gc=False):
+    products: list[str] = []
+
+
 class CouponObject(msgspec.Struct, gc=False):
     id: str
-    valid: bool
-    times_redeemed: int
+    valid: bool = False  # what is left of a deleted one does not say
+    times_redeemed: int = 0
     name: str | None = None
     percent_off: float | None = None
     amount_off: int | None = None
     currency: str | None = None
     max_redemptions: int | None = None
     redeem_by: int | None = None
+    # These two only where they are expanded.
+    applies_to: AppliesTo | None = None
+    currency_options: dict[str, CurrencyOption] | None = None
 
 
 class Promotion(msgspec.Struct, gc=False):
@@ -142,6 +152,7 @@ class Promotion(msgspec.Struct, gc=False):
 class Restrictions(msgspec.Struct, gc=False):
     minimum_amount: int | None = None
     minimum_amount_currency: str | None = None
+    first_time_transaction: bool = False
 
 
 class PromotionCode(msgspec.Struct, gc=False):
@@ -211,9 +222,15 @@ def stripe_amount(amount_minor: int, currency: str) -> int:
     return amount_minor * theirs // ours
 
 
-def customer_saved(found: CustomerObject, settings: Mapping[str, str]) -> CustomerSaved:
-    """A Customer. Every Customer counts as an account: Stripe's "guest customers" are no objects of the API."""
+def customer_saved(
+    found: CustomerObject, settings: Mapping[str, str], typed_birthday: str | None = None
+) -> CustomerSaved:
+    """A Customer. Every Customer counts as an account: Stripe's "guest customers" are no objects of the API.
+
+    A birthday in the metadata is the merchant's word; `typed_birthday`, from Checkout, stands in where there is none.
+    """
     metadata = found.metadata or {}
+    birthday = birthdays.read(metadata.get(birthdays.key_of(settings)), settings)
     return CustomerSaved(
         Customer(
             external_id=found.id,
@@ -221,7 +238,7 @@ def customer_saved(found: CustomerObject, settings: Mapping[str, str]) -> Custom
             name=found.name,
             has_account=True,
             joined_at=_time(found.created),
-            birthday=_birthday(metadata.get(settings.get("birthday_key", "birthday"))),
+            birthday=birthday or (birthdays.read(typed_birthday, settings) if typed_birthday else None),
             locale=found.preferred_locales[0] if found.preferred_locales else None,
             metadata=metadata,
         )
@@ -306,6 +323,18 @@ def order_of_session(session: Session) -> OrderSaved | Ignored:
     )
 
 
+def order_that_failed(session: Session) -> OrderSaved | Ignored:
+    """A session whose delayed payment failed after all: an order that was never paid and is cancelled.
+
+    Stripe does not say when; the session's own time stands in.
+    """
+    change = order_of_session(session)
+    if isinstance(change, Ignored):
+        return change
+    at = _time(session.created)
+    return OrderSaved(replace(change.order, status=OrderStatus.CANCELLED, paid_at=None, cancelled_at=at))
+
+
 def refund_saved(refund: RefundObject) -> RefundSaved | Ignored:
     """A refund, tied to its purchase by the same key as the charge's."""
     order = refund.payment_intent or refund.charge
@@ -364,19 +393,26 @@ def coupon_of_code(code: PromotionCode) -> Coupon:
 
 
 def benefit_of(coupon: CouponObject, restrictions: Restrictions | None = None) -> Benefit:
-    """What a coupon gives, and from which amount on where the promotion code says so."""
-    minimum, currency = None, None
+    """What a coupon gives, on which products where that was expanded, and on what terms of the promotion code."""
+    kind, points, off, currency = BenefitKind.OTHER, None, None, None
+    minimum = None
     if restrictions and restrictions.minimum_amount and restrictions.minimum_amount_currency:
         currency = restrictions.minimum_amount_currency.upper()
         minimum = minor(restrictions.minimum_amount, currency)
     if coupon.percent_off is not None:
-        points = round(coupon.percent_off * 100)
-        return Benefit(BenefitKind.PERCENTAGE, basis_points=points, currency=currency, minimum_minor=minimum)
-    if coupon.amount_off is not None and coupon.currency:
-        currency = coupon.currency.upper()
+        kind, points = BenefitKind.PERCENTAGE, round(coupon.percent_off * 100)
+    elif coupon.amount_off is not None and coupon.currency:
+        kind, currency = BenefitKind.AMOUNT, coupon.currency.upper()
         off = minor(coupon.amount_off, currency)
-        return Benefit(BenefitKind.AMOUNT, amount_minor=off, currency=currency, minimum_minor=minimum)
-    return Benefit(BenefitKind.OTHER)
+    return Benefit(
+        kind,
+        basis_points=points,
+        amount_minor=off,
+        currency=currency,
+        minimum_minor=minimum,
+        product_external_ids=tuple(coupon.applies_to.products) if coupon.applies_to else (),
+        first_time_only=restrictions.first_time_transaction if restrictions else False,
+    )
 
 
 def coupon_id_of(code: PromotionCode) -> str | None:
@@ -388,13 +424,3 @@ def coupon_id_of(code: PromotionCode) -> str | None:
 def _session_email(session: Session) -> str | None:
     details = session.customer_details
     return (details.email if details else None) or session.customer_email
-
-
-def _birthday(text: str | None) -> Birthday | None:
-    """The day, or None: a field that people type into holds anything, and a wrong day is worse than none."""
-    if not text:
-        return None
-    try:
-        return parse_birthday(text)
-    except InvalidInputError:
-        return None

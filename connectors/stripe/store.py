@@ -9,15 +9,17 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 
 from connectors.base import Noun, Page, Secret, StoreAccess, Subscription, Window
-from connectors.stripe import mapping
+from connectors.stripe import birthdays, mapping
 from connectors.stripe.client import Client, mode_of
 from connectors.stripe.codes import Codes
 from connectors.stripe.endpoints import Endpoints
 from connectors.stripe.history import History
-from connectors.stripe.mapping import Account
+from connectors.stripe.looks import Looks
+from connectors.stripe.mapping import Account, Deleted
 from connectors.stripe.permissions import PERMISSIONS, WEBHOOK_ENDPOINTS, missing, notice
 from connectors.stripe.tokens import API_KEY
-from rewards.records import CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
+from rewards.changes import Change, LookAgain
+from rewards.records import Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
 
 # An access token is renewed at least so often: its refresh token lasts a year, and an uninstall should be noticed.
 _RENEWED_EVERY = timedelta(hours=12)
@@ -44,7 +46,9 @@ class StripeStore:
         self._client = Client(access, session, clock, self._mode)
         self._endpoints = Endpoints(self._client, access)
         self._history = History(self._client, access.options, clock)
-        self._codes = Codes(self._client, clock)
+        self._codes = Codes(self._client, access.options, clock)
+        self._settings = access.options.settings
+        self._looks = Looks(self._client, self._settings)
 
     async def facts(self) -> ShopFacts:
         """The account's name, time zone and currency, and what the key may not do."""
@@ -94,3 +98,17 @@ class StripeStore:
     async def restore(self, draft: CodeDraft, known: KnownCode) -> PushedCode:
         """See `codes.Codes.restore`."""
         return await self._codes.restore(draft, known)
+
+    async def look(self, thing: LookAgain) -> Sequence[Change]:
+        """See `looks.Looks.look`."""
+        return await self._looks.look(thing)
+
+    async def write_birthday(self, customer_external_id: str, birthday: Birthday) -> None:
+        """Writes the birthday into the metadata key, in the format, that the merchant chose."""
+        text = birthdays.write(birthday, self._settings)
+        metadata = {birthdays.key_of(self._settings): text}
+        await self._client.call(
+            "POST /v1/customers",
+            lambda sdk: sdk.v1.customers.update_async(customer_external_id, {"metadata": metadata}),
+            Deleted,
+        )

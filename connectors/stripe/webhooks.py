@@ -15,7 +15,8 @@ from typing import TypeVar
 import msgspec
 
 from connectors.base import RawDelivery, Secret, StoreClaim, StoreOptions
-from connectors.stripe import mapping
+from connectors.stripe import billing, birthdays, mapping
+from connectors.stripe.looks import FilledSession, birthday_in
 from rewards.changes import Change, CouponDeleted, CustomerDeleted, Ignored, Uninstalled
 from rewards.errors import BadSignatureError, MalformedDeliveryError
 
@@ -53,10 +54,16 @@ _order_of_session = _reader(mapping.Session, mapping.order_of_session)
 _refund = _reader(mapping.RefundObject, mapping.refund_saved)
 _coupon = _reader(mapping.CouponObject, mapping.coupon_saved)
 _code = _reader(mapping.PromotionCode, mapping.code_saved)
+_dispute = _reader(billing.Dispute, billing.dispute_saved)
+_filled_session = msgspec.json.Decoder(FilledSession)
 
 
 def _customer_saved(raw: msgspec.Raw, options: StoreOptions) -> Change:
     return mapping.customer_saved(_customer.decode(raw), options.settings)
+
+
+def _birthday_typed(raw: msgspec.Raw, options: StoreOptions) -> Change:
+    return birthday_in(_filled_session.decode(raw), options.settings)
 
 
 _PARSERS: dict[str, Parse] = {
@@ -72,7 +79,12 @@ _PARSERS: dict[str, Parse] = {
     "refund.failed": _refund,
     "checkout.session.completed": _order_of_session,
     "checkout.session.async_payment_succeeded": _order_of_session,
-    "checkout.session.async_payment_failed": lambda raw, _: Ignored("a payment that failed after all"),
+    "checkout.session.async_payment_failed": _reader(mapping.Session, mapping.order_that_failed),
+    # The bank takes the money back at once; whose it is in the end is told when it is closed.
+    "charge.dispute.created": _dispute,
+    "charge.dispute.updated": _dispute,
+    "charge.dispute.closed": _dispute,
+    "invoice.paid": _reader(billing.Invoice, billing.invoice_paid),
     "promotion_code.created": _code,
     "promotion_code.updated": _code,
     "coupon.created": _coupon,
@@ -80,13 +92,16 @@ _PARSERS: dict[str, Parse] = {
     "coupon.deleted": _reader(mapping.Deleted, lambda gone: CouponDeleted(gone.id)),
 }
 
+_COMPLETED = "checkout.session.completed"
 UNINSTALLED = "account.application.deauthorized"
 TOPICS = frozenset(_PARSERS) | {UNINSTALLED}
 # What tells that an object came to be or changed; read back from the list of events where webhooks may have been lost.
 TOPICS_BY_NOUN = {
     "customers": ("customer.created", "customer.updated", "customer.deleted"),
     "coupons": tuple(sorted(t for t in TOPICS if t.startswith(("coupon.", "promotion_code.")))),
-    "orders": tuple(sorted(t for t in TOPICS if t.startswith(("charge.", "refund.", "checkout.")))),
+    "orders": tuple(
+        sorted(t for t in TOPICS if t.startswith(("charge.", "refund.", "checkout.", "invoice.")))
+    ),
 }
 
 _identity = msgspec.json.Decoder(_Identity)
@@ -155,7 +170,10 @@ class StripeWebhooks:
             return (Ignored(f"{given} event at the endpoint of a store in {mode} mode"),)
         if event.type == UNINSTALLED:
             return (Uninstalled(datetime.fromtimestamp(event.created, UTC) if event.created else None),)
-        return (_PARSERS[event.type](event.data.object, options),)
+        change = _PARSERS[event.type](event.data.object, options)
+        if event.type == _COMPLETED and options.settings.get(birthdays.FIELD):
+            return (change, _birthday_typed(event.data.object, options))
+        return (change,)
 
 
 def changes_of_event(body: msgspec.Raw, options: StoreOptions) -> Sequence[Change]:

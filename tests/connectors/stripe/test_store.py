@@ -16,32 +16,12 @@ from aiohttp import web
 from connectors.base import Capability, RawDelivery, Secret, Store
 from connectors.stripe import CONNECTOR, errors
 from rewards.errors import AccessRevokedError, InvalidInputError, RefusedError, RetryLaterError
-from rewards.records import Benefit, BenefitKind, Binding, CodeDraft, KnownCode, PushedCode
+from rewards.records import Benefit, BenefitKind, Binding, KnownCode
 from sandbox.stripe import StripeSandbox
 from tests.connectors.stripe.conftest import Opener
+from tests.connectors.stripe.drafts import TEN, draft, known
 
-TEN = Benefit(BenefitKind.PERCENTAGE, basis_points=1_000)
 ADDRESS = "http://127.0.0.1:1/webhooks/stripe/token"
-
-
-def draft(number: int = 1, **changes: object) -> CodeDraft:
-    now = datetime.now(UTC)
-    made = CodeDraft(
-        code=f"BIRTHDAY-{number:04d}",
-        idempotency_key=f"grant:{number}",
-        reward_key="reward:1",
-        title="Birthday (birthday:2026)",
-        benefit=TEN,
-        starts_at=now,
-        ends_at=now + timedelta(days=30),
-        customer_external_id=f"cus_Sbx{number:011d}",
-        email=None,
-    )
-    return replace(made, **changes)  # type: ignore[arg-type]
-
-
-def known(code: PushedCode) -> KnownCode:
-    return KnownCode(code.code, code.external_id, code.coupon_external_id)
 
 
 # -- install and access ----------------------------------------------------------------------------------------------
