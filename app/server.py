@@ -16,6 +16,7 @@ import uvicorn
 from quart import Quart, Response
 
 from app import output
+from app.install_pages import install_pages
 from app.settings import Settings
 from app.version import version
 from app.wiring import open_jobs, open_services, timing
@@ -24,6 +25,7 @@ from rewards.errors import AppError, InvalidInputError
 from storage.database import Database
 from sync.attempts import OUTAGES
 from sync.jobs import Jobs
+from sync.kinds import Kind
 from sync.services import Services
 from webhooks.accept import AcceptLimits, Acceptor
 from webhooks.lane import AsgiApp, Lane
@@ -34,6 +36,9 @@ BACKLOG = 2048
 GRACEFUL_SECONDS = 10
 WATCH_SECONDS = 2.0
 HEALTH_SECONDS = 3.0
+# Of pages; webhooks have limits of their own.
+BODY_BYTES = 64 * 1024
+BODY_SECONDS = 15
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -53,9 +58,18 @@ stores that are connected to it.</p>
 """
 
 
-def create_app(services: Services) -> Quart:
+def create_app(services: Services, jobs: Jobs) -> Quart:
     """The pages over these services."""
-    app = Quart(__name__, static_folder=None)
+    app = Quart(__name__, static_folder="static", static_url_path="/assets")
+    app.config.update(
+        MAX_CONTENT_LENGTH=BODY_BYTES, BODY_TIMEOUT=BODY_SECONDS, SEND_FILE_MAX_AGE_DEFAULT=3600
+    )
+
+    async def start_import(store_id: int) -> None:
+        async with services.database.transaction() as connection:
+            await jobs.defer_in(connection, Kind.IMPORT_HISTORY, store_id)
+
+    app.register_blueprint(install_pages(services, start_import))
 
     @app.get("/")
     async def index() -> str:
@@ -68,7 +82,8 @@ def create_app(services: Services) -> Quart:
 
     @app.after_request
     async def with_headers(response: Response) -> Response:
-        response.headers.update(HEADERS)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
     return app
@@ -142,7 +157,7 @@ async def _serving(
     with _listening(settings.host, settings.port) as listening:
         acceptor = Acceptor(services, jobs.wake, AcceptLimits(settings.webhook_body_limit_bytes))
         config = uvicorn.Config(
-            Lane(acceptor, cast(AsgiApp, create_app(services))),
+            Lane(acceptor, cast(AsgiApp, create_app(services, jobs))),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -18,12 +19,23 @@ from rewards.errors import InvalidInputError
 from storage.database import DatabaseSettings
 
 PREFIX = "PERENNIAL_"
+APPS = f"{PREFIX}APPS__"
 ROOT_DATA_DIR = Path("/var/lib/perennial")
 
 
 def default_data_dir() -> Path:
     """The user's own data folder; for root the system's, which the database's system user can reach."""
     return ROOT_DATA_DIR if os.geteuid() == 0 else platformdirs.user_data_path("perennial")
+
+
+def _apps(environment: Mapping[str, str]) -> dict[str, dict[str, SecretStr]]:
+    """Each platform's settings by name, in lower case. Values are texts, also where they look like numbers."""
+    found: dict[str, dict[str, SecretStr]] = {}
+    for variable, value in environment.items():
+        platform, separator, name = variable.removeprefix(APPS).lower().partition("__")
+        if variable.startswith(APPS) and separator and value:
+            found.setdefault(platform, {})[name] = SecretStr(value)
+    return found
 
 
 class Settings(BaseSettings):
@@ -45,6 +57,10 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     # Stores on this machine's own network: for trying out, and for the demo. Otherwise a shop's address must be public.
     allow_private_hosts: bool = False
+    # What the platforms call our app: PERENNIAL_APPS__<PLATFORM>__CLIENT_ID, …__CLIENT_SECRET and so on.
+    apps: dict[str, dict[str, SecretStr]] = Field(default_factory=lambda: _apps(os.environ))
+    # How often changes are read from stores that cannot send webhooks; looked at every quarter of an hour.
+    poll_minutes: Annotated[int, Field(ge=15, le=24 * 60)] = 15
     webhook_body_limit_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 2 * 1024 * 1024
 
     heartbeat_seconds: Annotated[float, Field(ge=0.1, le=60)] = 10.0

@@ -14,7 +14,7 @@ import connectors
 from app.settings import Settings
 from app.worker import Timing
 from connectors.addresses import guarded_connector, is_public
-from connectors.base import Connector
+from connectors.base import Connector, Secret
 from rewards.errors import AlreadyReversedError
 from storage.database import Database
 from storage.migrate import check_schema, migrate
@@ -65,6 +65,11 @@ async def open_services(
                 secret_box=box,
                 public_url=settings.public_url,
                 allow_private_hosts=settings.allow_private_hosts,
+                apps={
+                    platform: {name: Secret(value.get_secret_value()) for name, value in app.items()}
+                    for platform, app in settings.apps.items()
+                },
+                poll_minutes=settings.poll_minutes,
             )
     finally:
         await database.close()

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from connectors.base import Capability, Connector, Installation, StoreAccess, StoreOptions
+from connectors.base import Connector, Installation, StoreAccess, StoreOptions
 from rewards.earning import WayKind, WayToEarn
-from rewards.errors import InvalidInputError, PlatformError
+from rewards.errors import InvalidInputError, NotFoundError, PlatformError
 from rewards.money import exponent
 from rewards.records import ShopFacts
 from storage import audit, programs, stores
 from storage.database import Connection
 from storage.stores import StoreRow
+from sync import store_settings
 from sync.services import Services
-from sync.subscriptions import subscribe
+from sync.subscriptions import address_of, polling_note, subscribe, why_not
 
 SETTING = "setting:"  # answers that begin so are the store's settings
 SIGN_UP_POINTS = 100
@@ -25,7 +26,10 @@ POINTS_PER_UNIT = 5
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """What an installation came to. Without an address, `webhook_note` says why and what follows."""
+    """What an installation came to. Without an address, `webhook_note` says why and what follows.
+
+    `store.notices` are for the merchant.
+    """
 
     store: StoreRow
     is_new: bool
@@ -41,18 +45,22 @@ async def connect(
     A new store gets a program of its own unless one is named. Nothing is stored when the credentials do not work.
     Raises InvalidInputError and PlatformError.
     """
-    connector = services.connectors.get(platform)
-    if connector is None:
-        raise InvalidInputError(
-            f"There is no platform {platform}; known are {', '.join(services.connectors)}."
-        )
-    installation = await connector.install.installation(answers, services.session)
-    asked = {**installation.settings, **_settings(answers)}
-    facts = await _facts(services, connector, installation, {**connector.default_settings, **asked})
+    made = await _connector(services, platform).install.installation(answers, services.session)
+    asked = {**made.settings, **_settings(answers)}
+    return await install(services, platform, replace(made, settings=asked), program_id=program_id)
+
+
+async def install(
+    services: Services, platform: str, installation: Installation, *, program_id: int | None = None
+) -> Connected:
+    """Installs a store whose credentials are here, as `connect` does. Raises InvalidInputError and PlatformError."""
+    store_settings.check(installation.settings)
+    connector = _connector(services, platform)
+    facts = await _facts(services, connector, installation)
     async with services.database.transaction() as connection:
         known = await stores.by_external_id(connection, platform, installation.external_id)
         if known is None:
-            store_id = await _add(connection, services, connector, installation, facts, asked, program_id)
+            store_id = await _add(connection, services, connector, installation, facts, program_id)
         else:
             store_id = known.id
             await stores.renew(
@@ -61,24 +69,15 @@ async def connect(
                 facts,
                 api_base=installation.api_base,
                 defaults=connector.default_settings,
-                settings=asked,
+                settings=installation.settings,
                 now=services.clock(),
             )
-        await stores.keep_secrets(
+        store = await _keep(
             connection,
-            services.secret_box,
+            services,
             store_id,
-            credentials={name: secret.reveal() for name, secret in installation.credentials.items()},
-            webhook_secrets=[secret.reveal() for secret in installation.webhook_secrets] or None,
-        )
-        store = await stores.by_id(connection, store_id)
-        await audit.record(
-            connection,
-            store.program_id,
+            installation,
             "store.connected" if known is None else "store.reconnected",
-            at=services.clock(),
-            actor="merchant",
-            store_id=store_id,
         )
     address, note = await _subscribe(services, connector, store, installation)
     async with services.database.transaction() as connection:
@@ -86,19 +85,61 @@ async def connect(
     return Connected(store, known is None, address, note)
 
 
+async def update(services: Services, platform: str, installation: Installation) -> StoreRow:
+    """Gives a known store the credentials and settings of the installation; a paused one is active again.
+
+    Its webhooks stay as they are. Raises NotFoundError when the store is unknown or was uninstalled.
+    """
+    async with services.database.transaction() as connection:
+        store = await stores.by_external_id(connection, platform, installation.external_id)
+        if store is None or store.status == "uninstalled":
+            raise NotFoundError("This store is not installed. Install the app first.")
+        await stores.resume(
+            connection, store.id, api_base=installation.api_base, settings=installation.settings
+        )
+        return await _keep(connection, services, store.id, installation, "store.updated")
+
+
+def _connector(services: Services, platform: str) -> Connector:
+    connector = services.connectors.get(platform)
+    if connector is None:
+        raise InvalidInputError(
+            f"There is no platform {platform}; known are {', '.join(services.connectors)}."
+        )
+    return connector
+
+
+async def _keep(
+    connection: Connection, services: Services, store_id: int, installation: Installation, action: str
+) -> StoreRow:
+    """Stores the secrets of an installation, and that it happened."""
+    await stores.keep_secrets(
+        connection,
+        services.secret_box,
+        store_id,
+        credentials={name: secret.reveal() for name, secret in installation.credentials.items()} or None,
+        webhook_secrets=[secret.reveal() for secret in installation.webhook_secrets] or None,
+    )
+    store = await stores.by_id(connection, store_id)
+    await audit.record(
+        connection, store.program_id, action, at=services.clock(), actor="merchant", store_id=store_id
+    )
+    return store
+
+
 def _settings(answers: Mapping[str, str]) -> dict[str, str]:
     return {name.removeprefix(SETTING): value for name, value in answers.items() if name.startswith(SETTING)}
 
 
-async def _facts(
-    services: Services, connector: Connector, installation: Installation, settings: Mapping[str, str]
-) -> ShopFacts:
+async def _facts(services: Services, connector: Connector, installation: Installation) -> ShopFacts:
     """What the store says of itself: the first call with the new credentials."""
+    settings = {**connector.default_settings, **installation.settings}
     access = StoreAccess(
         external_id=installation.external_id,
         credentials=installation.credentials,
         options=StoreOptions(currency="", time_zone="UTC", settings=settings),
         api_base=installation.api_base,
+        app=services.apps.get(connector.platform, {}),
     )
     return await connector.open_store(access, services.session).facts()
 
@@ -109,7 +150,6 @@ async def _add(
     connector: Connector,
     installation: Installation,
     facts: ShopFacts,
-    asked: Mapping[str, str],
     program_id: int | None,
 ) -> int:
     now = services.clock()
@@ -123,7 +163,7 @@ async def _add(
         facts,
         token=secrets.token_urlsafe(24),
         api_base=installation.api_base,
-        settings={**connector.default_settings, **asked},
+        settings={**connector.default_settings, **installation.settings},
         now=now,
     )
 
@@ -141,18 +181,20 @@ async def _new_program(connection: Connection, facts: ShopFacts, now: datetime) 
 async def _subscribe(
     services: Services, connector: Connector, store: StoreRow, installation: Installation
 ) -> tuple[str | None, str | None]:
-    """Asks the platform for webhooks at this store's address; (address, None) or (None, why not)."""
-    if Capability.WEBHOOKS not in connector.capabilities:
-        return None, "This platform sends no webhooks; changes are read on a schedule."
-    if services.public_url is None:
-        return None, (
-            "Webhooks are not set up: PERENNIAL_PUBLIC_URL does not say where the platform reaches us. "
-            "Set it and connect again; until then changes come with `perennial sync`."
-        )
-    address = f"{services.public_url}/webhooks/{store.platform}/{store.token}"
-    try:
-        # What was known before the subscription signs too: some posts come without one.
-        await subscribe(services, store, address, installation.webhook_secrets)
-    except PlatformError as error:
-        return None, f"Webhooks are not set up: {error} Until they are, changes come with `perennial sync`."
-    return address, None
+    """Asks the platform for webhooks at this store's address; (address, None) or (None, why not and what follows).
+
+    Without them, changes are read on a schedule until they are set up.
+    """
+    address = address_of(services, store)
+    reason = why_not(services, connector)
+    if reason is None and address is not None:
+        try:
+            # What was known before the subscription signs too: some posts come without one.
+            await subscribe(services, store, address, installation.webhook_secrets)
+        except PlatformError as error:
+            reason = str(error)
+    if reason is None:
+        return address, None
+    async with services.database.transaction() as connection:
+        await stores.set_polled(connection, store.id, reason)
+    return None, polling_note(services, reason)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from connectors.base import Secret
+from connectors.base import Capability, Connector, Secret
 from rewards.errors import PlatformError
 from storage import stores
 from storage.stores import StoreRow
@@ -20,6 +20,7 @@ class WebhookState(StrEnum):
     """How a store's webhooks were found."""
 
     NOT_SET_UP = "not_set_up"
+    SET_UP = "set_up"  # now, for the first time
     ON = "on"
     SET_UP_AGAIN = "set_up_again"
     OFF = "off"  # and could not be set up again
@@ -32,6 +33,30 @@ class WebhookLook:
 
     state: WebhookState = WebhookState.NOT_SET_UP
     note: str | None = None
+
+
+def address_of(services: Services, store: StoreRow) -> str | None:
+    """Where the platform would send the store's webhooks; None while nobody has said where we are reached."""
+    if services.public_url is None:
+        return None
+    return f"{services.public_url}/webhooks/{store.platform}/{store.token}"
+
+
+def why_not(services: Services, connector: Connector) -> str | None:
+    """Why the platform is not even asked for webhooks; None when it can be."""
+    if Capability.WEBHOOKS not in connector.capabilities:
+        return "This platform sends none."
+    if services.public_url is None:
+        return "PERENNIAL_PUBLIC_URL does not say where the platform reaches us."
+    return None
+
+
+def polling_note(services: Services, reason: str) -> str:
+    """What the merchant is told while webhooks are not set up, for this reason."""
+    return (
+        f"Webhooks are not set up: {reason} Until they are, changes are read every {services.poll_minutes} minutes "
+        "while Perennial runs."
+    )
 
 
 async def subscribe(services: Services, store: StoreRow, address: str, known: Sequence[Secret]) -> None:
@@ -49,21 +74,31 @@ async def subscribe(services: Services, store: StoreRow, address: str, known: Se
 
 
 async def look_after(services: Services, store: StoreRow) -> WebhookLook:
-    """Sets the store's webhooks up again when the platform has switched them off or deleted them.
+    """Sets the store's webhooks up again when the platform has switched them off or deleted them, or for the first time.
 
-    Never fails for the platform's sake: what a key may not do, or what must wait, is told in the note.
+    Never fails for the platform's sake: what a key may not do, or what must wait, is told in the note, and changes are
+    read on a schedule meanwhile.
     """
-    address = store.webhook_address
-    if address is None:
+    address = store.webhook_address or address_of(services, store)
+    if address is None or why_not(services, services.connector(store)) is not None:
         return WebhookLook()
+    was_set_up = store.webhook_address is not None
     try:
-        if await services.open_store(store).is_subscribed(address):
-            return WebhookLook(WebhookState.ON)
+        if was_set_up and await services.open_store(store).is_subscribed(address):
+            return await _found(services, store, WebhookLook(WebhookState.ON))
     except PlatformError as error:
         return WebhookLook(WebhookState.UNKNOWN, str(error))
     known = [Secret(text) for text in stores.webhook_secrets(services.secret_box, store)]
     try:
         await subscribe(services, store, address, known)
     except PlatformError as error:
-        return WebhookLook(WebhookState.OFF, str(error))
-    return WebhookLook(WebhookState.SET_UP_AGAIN)
+        return await _found(services, store, WebhookLook(WebhookState.OFF, str(error)))
+    return WebhookLook(WebhookState.SET_UP_AGAIN if was_set_up else WebhookState.SET_UP)
+
+
+async def _found(services: Services, store: StoreRow, look: WebhookLook) -> WebhookLook:
+    """Notes whether changes have to be read on a schedule from now on."""
+    if store.polled_because != look.note:
+        async with services.database.transaction() as connection:
+            await stores.set_polled(connection, store.id, look.note)
+    return look

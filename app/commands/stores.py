@@ -167,6 +167,7 @@ async def reconcile(services: Services, store_id: int, as_json: bool) -> None:
 
 _WEBHOOKS_FOUND = {
     WebhookState.NOT_SET_UP: "Webhooks are not set up.",
+    WebhookState.SET_UP: "Webhooks are set up now: changes come by themselves.",
     WebhookState.ON: "Webhooks are on.",
     WebhookState.SET_UP_AGAIN: "The platform had switched webhooks off or deleted them; they are set up again.",
     WebhookState.OFF: "Webhooks are off and could not be set up again: {note}",
@@ -199,7 +200,7 @@ def show_differences(store_id: int, checked: int, differences: list[dict[str, ob
         return
     rows = [
         (
-            str(found["grant_id"]),
+            "" if found["grant_id"] is None else str(found["grant_id"]),
             found["code"],
             found["difference"],
             "repaired" if found["repaired"] else found["refused"] or "still so",
