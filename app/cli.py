@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "demo": "app.commands.demo:demo",
     "connect": "app.commands.connect:connect",
     "stores": "app.commands.stores:stores",
+    "settings": "app.commands.settings:settings",
     "sync": "app.commands.stores:sync",
     "reconcile": "app.commands.stores:reconcile",
     "ways": "app.commands.earning:ways",

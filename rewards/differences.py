@@ -33,6 +33,19 @@ def code_difference(wanted: CodeDraft, found: Coupon | None) -> str | None:
     return "; ".join(problem for problem in problems if problem) or None
 
 
+def coupon_difference(found: Coupon | None, now: datetime) -> str | None:
+    """Why nobody can use a coupon of the store's own that members were given; None when they can."""
+    if found is None:
+        return GONE
+    if not found.is_active:
+        return "it is switched off"
+    if found.ends_at is not None and found.ends_at <= now:
+        return "it has ended"
+    if found.usage_limit is not None and (found.used_count or 0) >= found.usage_limit:
+        return "it is used up"
+    return None
+
+
 def can_be_repaired(difference: str) -> bool:
     """False for what the store cannot undo."""
     return difference != USED

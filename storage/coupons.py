@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from rewards.errors import NotFoundError
-from rewards.records import Benefit, BenefitKind
+from rewards.records import Benefit, BenefitKind, Coupon
 from storage.database import Connection
 
 _COLUMNS = (
@@ -92,6 +92,56 @@ async def by_name(connection: Connection, store_id: int, name: str) -> StoreCoup
             f"coupons, `perennial coupons {store_id}` lists them."
         )
     return _row(found)
+
+
+async def given_to_members(connection: Connection, store_id: int, now: datetime) -> list[StoreCoupon]:
+    """The store's own coupons that a reward gives now, or whose code a member still holds."""
+    cursor = await connection.execute(
+        f"""{_SELECT} WHERE c.store_id = %(store)s AND c.code IS NOT NULL AND (
+                EXISTS (SELECT FROM rewards r JOIN reward_versions v ON v.program_id = r.program_id
+                            AND v.reward_id = r.id AND v.version = r.version
+                        WHERE r.program_id = c.program_id AND r.is_on AND v.generic_coupon_id = c.id)
+                OR EXISTS (SELECT FROM promotion_codes p JOIN grants g ON g.id = p.grant_id
+                           WHERE p.store_id = c.store_id AND p.is_shared AND p.code_key = lower(c.code)
+                               AND p.external_id = c.external_id
+                               AND g.state IN ('pushed', 'notified') AND g.valid_until >= %(now)s))
+            ORDER BY c.id""",
+        {"store": store_id, "now": now},
+    )
+    return [_row(found) for found in await cursor.fetchall()]
+
+
+async def record_look(
+    connection: Connection,
+    store_id: int,
+    coupon: StoreCoupon,
+    found: Coupon | None,
+    difference: str | None,
+    now: datetime,
+) -> None:
+    """Keeps how a coupon of the store's own was found, with the grants that hold its code."""
+    values = {
+        "store": store_id,
+        "id": coupon.id,
+        "code": coupon.code,
+        "external": coupon.external_id,
+        "difference": difference,
+        "is_active": found is not None and found.is_active,
+        "ends_at": coupon.ends_at if found is None else found.ends_at,
+        "is_gone": found is None,
+        "now": now,
+    }
+    await connection.execute(
+        """UPDATE coupons SET verified_at = %(now)s, difference = %(difference)s, is_active = %(is_active)s,
+               ends_at = %(ends_at)s, deleted_at = CASE WHEN %(is_gone)s THEN coalesce(deleted_at, %(now)s) END
+           WHERE store_id = %(store)s AND id = %(id)s""",
+        values,
+    )
+    await connection.execute(
+        """UPDATE promotion_codes SET verified_at = %(now)s, difference = %(difference)s
+           WHERE store_id = %(store)s AND is_shared AND code_key = lower(%(code)s) AND external_id = %(external)s""",
+        values,
+    )
 
 
 def _row(found: Mapping[str, Any]) -> StoreCoupon:

@@ -105,7 +105,7 @@ async def stores_with_due(connection: Connection, store_ids: Sequence[int] | Non
     """Active stores (of these) with codes that are not in the store yet, by id."""
     cursor = await connection.execute(
         """SELECT DISTINCT g.store_id FROM grants g JOIN stores s ON s.id = g.store_id
-           WHERE g.state = 'decided' AND s.status = 'active'
+           WHERE g.state IN ('decided', 'returned') AND s.status = 'active'
                AND (%(stores)s::bigint[] IS NULL OR g.store_id = ANY(%(stores)s)) ORDER BY g.store_id""",
         {"stores": None if store_ids is None else list(store_ids)},
     )

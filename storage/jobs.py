@@ -18,11 +18,12 @@ async def waiting_locks(connection: Connection, locks: Sequence[str]) -> set[str
 
 
 async def stores_to_push(connection: Connection, now: datetime) -> list[int]:
-    """Active stores with decided grants whose time has come."""
+    """Active stores with decided grants whose time has come, or with used codes that were given back."""
     cursor = await connection.execute(
-        """SELECT DISTINCT grants.store_id FROM grants JOIN stores ON stores.id = grants.store_id
-           WHERE grants.state = 'decided' AND (grants.try_after IS NULL OR grants.try_after <= %s)
-             AND stores.status = 'active' ORDER BY grants.store_id""",
+        """SELECT due.store_id FROM (
+               SELECT store_id FROM grants WHERE state = 'decided' AND (try_after IS NULL OR try_after <= %s)
+               UNION SELECT store_id FROM grants WHERE state = 'returned') due
+           JOIN stores ON stores.id = due.store_id WHERE stores.status = 'active' ORDER BY due.store_id""",
         (now,),
     )
     return [found["store_id"] for found in await cursor.fetchall()]

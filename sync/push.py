@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from connectors.base import Store
+from rewards.codes import grant_key, promotion_code
 from rewards.errors import AccessRevokedError, RefusedError, RetryLaterError
 from rewards.occasions import local_today
 from rewards.records import CodeDraft, PushedCode
-from storage import grants, stores
+from storage import code_keys, grants, returned, rewards, stores
 from storage.database import Connection
 from storage.grants import GrantToPush, PushOutcome
 from storage.locks import only_one
@@ -25,6 +26,7 @@ from sync.services import Services
 
 Progress = Callable[[int, int], None]  # codes done, codes in all
 
+_RENEWED_AT_ONCE = 500
 _PAUSE_SECONDS = 60.0  # where the platform names no time itself
 
 
@@ -51,6 +53,7 @@ async def push_store(services: Services, store_id: int, *, progress: Progress | 
         if not is_ours:
             return PushReport(skipped="another process is pushing")
         expired = await expire_store(services, store_id)
+        await _renew_returned(services, store)
         try:
             report = await _push_all(services, store, progress)
         except RetryLaterError as error:
@@ -78,6 +81,34 @@ async def expire_store(services: Services, store_id: int) -> int:
         ended += now_ended
         if not now_ended:
             return ended
+
+
+async def _renew_returned(services: Services, store: StoreRow) -> None:
+    """Gives grants whose code was used and given back their next code, which is pushed like any other."""
+
+    async def renew(connection: Connection) -> int:
+        claimed = await returned.claim(connection, store.id, services.clock(), _RENEWED_AT_ONCE)
+        if not claimed:
+            return 0
+        versions = await rewards.versions(
+            connection, store.program_id, [grant.reward_version_id for grant in claimed]
+        )
+        key = await code_keys.code_key(connection, services.secret_box, store.program_id)
+        codes = {
+            grant.id: promotion_code(
+                key,
+                versions[grant.reward_version_id].terms.code_prefix,
+                grant_key(
+                    store.program_id, grant.reward_id, grant.member_id, grant.occasion, grant.attempt + 1
+                ),
+            )
+            for grant in claimed
+        }
+        await returned.replace_codes(connection, store.id, codes, services.clock())
+        return len(claimed)
+
+    while await services.database.retrying(renew):
+        pass
 
 
 async def _push_all(services: Services, store: StoreRow, progress: Progress | None) -> PushReport:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from connectors.base import Store
-from rewards.differences import can_be_repaired, code_difference
+from rewards.differences import can_be_repaired, code_difference, coupon_difference
 from rewards.errors import RefusedError
-from rewards.records import CodeDraft
-from storage import grants, promotion_codes, stores
+from rewards.records import CodeDraft, KnownCode
+from storage import coupons, grants, promotion_codes, stores
 from storage.database import Connection
 from storage.grants import GrantToPush
 from storage.promotion_codes import Checked
@@ -17,12 +17,17 @@ from storage.stores import StoreRow
 from sync.drafts import code_returns, drafts_for, known_code
 from sync.services import Services
 
+_NOT_OURS = "the coupon is the store's own: put it right there, or change the reward"
+
 
 @dataclass(frozen=True, slots=True)
 class FoundDifference:
-    """One code that is not as it should be. `repaired`: it was put right; `refused`: why the store would not."""
+    """One code that is not as it should be. `repaired`: it was put right; `refused`: why that was not done.
 
-    grant_id: int
+    Without `grant_id` it is the code of a coupon of the store's own.
+    """
+
+    grant_id: int | None
     code: str
     difference: str
     repaired: bool = False
@@ -62,11 +67,28 @@ async def verify_codes(
             batch = await promotion_codes.usable(connection, store_id, services.clock(), after, size)
             drafts = await drafts_for(services, connection, store, batch) if batch else []
         if not batch:
+            await _verify_coupons(services, store, platform, report)
             return report
         await _verify_batch(services, store, platform, batch, drafts, report, repair=repair)
         after = batch[-1].id
         if progress is not None:
             progress(len(batch))
+
+
+async def _verify_coupons(services: Services, store: StoreRow, platform: Store, report: VerifyReport) -> None:
+    """Looks up the store's own coupons whose code members were given; only the merchant can put those right."""
+    async with services.database.transaction() as connection:
+        given = await coupons.given_to_members(connection, store.id, services.clock())
+    for coupon in given:
+        code = coupon.code or ""
+        (found,) = await platform.find([KnownCode(code, coupon.external_id, coupon.parent_external_id)])
+        now = services.clock()
+        difference = coupon_difference(found, now)
+        if difference is not None:
+            report.differences.append(FoundDifference(None, code, difference, refused=_NOT_OURS))
+        report.checked += 1
+        async with services.database.transaction() as connection:
+            await coupons.record_look(connection, store.id, coupon, found, difference, now)
 
 
 async def _verify_batch(

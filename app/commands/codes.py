@@ -18,7 +18,7 @@ from sync.services import Services
 from sync.verify import verify_codes
 
 SHOWN = 50
-STATES = "decided pushed notified redeemed delivered expired revoked failed".split()
+STATES = "decided pushed notified redeemed returned delivered expired revoked failed".split()
 limit_option = click.option(
     "--limit",
     type=click.IntRange(1),
