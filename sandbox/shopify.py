@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.server import Sandbox
-from sandbox.shopify_access import access_denied
+from sandbox.shopify_access import access_denied, without_people
 from sandbox.shopify_bodies import Bodies
 from sandbox.shopify_bulk import BulkDesk, Operation, Rendered, file_signature
 from sandbox.shopify_checkout import Till
@@ -79,6 +79,7 @@ class ShopifySandbox(Sandbox):
         self.till = Till(self)
         self.answered_version = API_VERSION
         self.closed_with: int | None = None
+        self.people_shown = True
 
     # -- what the base asks for --------------------------------------------------------------------------------------
 
@@ -200,6 +201,8 @@ class ShopifySandbox(Sandbox):
         query, variables = asked["query"], asked.get("variables") or {}
         refused = access_denied(query, self.oauth.scopes)
         body = refused or answer(query, variables, self.root.fields(), self.bucket, limited=self.limiter_on)
+        if not self.people_shown:
+            body = without_people(body)
         return web.json_response(body, headers={"X-Shopify-API-Version": self.answered_version})
 
     async def _token(self, request: web.Request) -> web.Response:

@@ -1,4 +1,7 @@
-"""Which permission each root field of the stand-in's GraphQL needs, and how Shopify refuses a request without it."""
+"""What the stand-in's GraphQL shows to an app: what each root field needs, and which fields are people's.
+
+Sources: shopify.dev/docs/api/usage/access-scopes; shopify.dev/docs/apps/launch/protected-customer-data.
+"""
 
 from __future__ import annotations
 
@@ -45,3 +48,41 @@ def access_denied(query: str, scopes: Sequence[str]) -> dict[str, Any] | None:
             message = f"Access denied for {name} field. Required access: {needed}"
             errors.append({"message": message, "extensions": details, "path": [name]})
     return {"data": data, "errors": errors} if errors else None
+
+
+PERSONAL = frozenset(
+    {"firstName", "lastName", "displayName", "email", "phone", "defaultEmailAddress", "defaultPhoneNumber"}
+)
+_OF_PEOPLE = frozenset({"customer", "customers", "order", "orders", "nodes"})
+
+
+def without_people(body: dict[str, Any]) -> dict[str, Any]:
+    """An answer as an app without protected customer data level 2 gets it: personal fields are null, with an error each."""
+    found: set[str] = set()
+    data = body.get("data") or {}
+    for name in _OF_PEOPLE & data.keys():
+        _blank(data[name], found)
+    if not found:
+        return body
+    errors = [
+        {
+            "message": f"This app is not approved to use the {name} field. See "
+            "https://shopify.dev/docs/apps/launch/protected-customer-data for more details.",
+            "extensions": {"code": "ACCESS_DENIED"},
+        }
+        for name in sorted(found)
+    ]
+    return body | {"errors": [*body.get("errors", []), *errors]}
+
+
+def _blank(value: Any, found: set[str]) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _blank(item, found)
+    elif isinstance(value, dict):
+        for name in value:
+            if name in PERSONAL:
+                value[name] = None
+                found.add(name)
+            else:
+                _blank(value[name], found)

@@ -118,6 +118,12 @@ class OAuthDesk:
         """The merchant puts the app in (again)."""
         self.is_installed = True
 
+    @property
+    def granted_scopes(self) -> list[str]:
+        """The permissions one by one; who may write may read, which Shopify lists too."""
+        implied = [scope.replace("write_", "read_", 1) for scope in self.scopes if scope.startswith("write_")]
+        return sorted({*self.scopes, *implied})
+
     # -- what the app asks -------------------------------------------------------------------------------------------
 
     def opens(self, token: str) -> bool:

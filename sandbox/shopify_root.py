@@ -30,6 +30,7 @@ class Root:
         """The root value of an execution."""
         return {
             "shop": self._shop.views.shop(),
+            "currentAppInstallation": self._installation,
             "customer": self._customer,
             "customers": lambda info, **asked: self._page("customers", **asked),
             "order": self._order,
@@ -63,6 +64,17 @@ class Root:
     def bulk_sources(self) -> dict[str, Callable[[str], tuple[Iterable[Any], Callable[[Any], View]]]]:
         """What bulk operations can read."""
         return {"customers": self._customers_found, "orders": self._orders_found}
+
+    def _installation(self, info: Any) -> View:
+        scopes = [
+            {"handle": scope, "description": scope.replace("_", " ")}
+            for scope in self._shop.oauth.granted_scopes
+        ]
+        return {
+            "__typename": "AppInstallation",
+            "id": "gid://shopify/AppInstallation/5",
+            "accessScopes": scopes,
+        }
 
     # -- customers and orders ----------------------------------------------------------------------------------------
 

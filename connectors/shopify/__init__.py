@@ -5,6 +5,7 @@ from __future__ import annotations
 from connectors.base import Capability, Connector
 from connectors.shopify.install import ShopifyInstall
 from connectors.shopify.store import ShopifyStore
+from connectors.shopify.web import ShopifyWeb
 from connectors.shopify.webhooks import ShopifyWebhooks
 
 CONNECTOR = Connector(
@@ -18,10 +19,12 @@ CONNECTOR = Connector(
             Capability.WRITE_CODES,
             Capability.FREE_SHIPPING,
             Capability.WEBHOOKS,
+            Capability.MAINTENANCE,
         }
     ),
     webhooks=ShopifyWebhooks(),
     install=ShopifyInstall(),
     open_store=ShopifyStore,
     push_size=50,
+    web=ShopifyWeb(),
 )

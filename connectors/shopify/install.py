@@ -1,6 +1,6 @@
 """Connecting an own store: an app's client id and secret, or the token of an admin-made app from before 2026.
 
-Installing from the App Store (token exchange) comes beside this flow, not into it.
+Installing from the App Store is in `web.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import aiohttp
 from connectors.base import Installation, InstallOption, Secret, StoreAccess, StoreOptions
 from connectors.shopify.shop import shop_domain
 from connectors.shopify.store import ShopifyStore
+from connectors.shopify.subscriptions import BY_API
 from rewards.errors import InvalidInputError
 
 
@@ -50,6 +51,7 @@ class ShopifyInstall:
             credentials=credentials,
             api_base=api_base,
             webhook_secrets=(credentials["client_secret"],),
+            settings=BY_API,
         )
 
 

@@ -9,7 +9,8 @@ import aiohttp
 import msgspec
 
 from connectors.base import Noun, Page, Secret, StoreAccess, Subscription, Window
-from connectors.shopify import subscriptions
+from connectors.shopify import permissions, subscriptions
+from connectors.shopify.access import app_secrets
 from connectors.shopify.bulk import Export, read_export
 from connectors.shopify.client import ShopifyClient
 from connectors.shopify.customers import CustomerLine, customer_from_line
@@ -26,8 +27,17 @@ class _Shop(msgspec.Struct, rename="camel"):
     iana_timezone: str
 
 
-class _ShopData(msgspec.Struct):
+class _Scope(msgspec.Struct):
+    handle: str
+
+
+class _Installation(msgspec.Struct, rename="camel"):
+    access_scopes: list[_Scope]
+
+
+class _ShopData(msgspec.Struct, rename="camel"):
     shop: _Shop
+    current_app_installation: _Installation
 
 
 class ShopifyStore:
@@ -36,26 +46,34 @@ class ShopifyStore:
     def __init__(self, access: StoreAccess, session: aiohttp.ClientSession) -> None:
         self._client = ShopifyClient(access, session)
         self._discounts = Discounts(self._client, access.options.currency)
-        self._credentials = access.credentials
+        self._access = access
+        self._topics = subscriptions.api_topics(access.options.settings)
 
     async def facts(self) -> ShopFacts:
-        """Who the shop is."""
-        shop = (await self._client.call("shop_facts", {}, _ShopData)).shop
+        """Who the shop is, and what the merchant should know of our access to it."""
+        data = await self._client.call("shop_facts", {}, _ShopData)
+        shop, scopes = data.shop, [scope.handle for scope in data.current_app_installation.access_scopes]
         return ShopFacts(
             external_id=shop.myshopify_domain,
             name=shop.name,
             time_zone=shop.iana_timezone,
             currency=shop.currency_code,
+            notices=await permissions.notices(self._client, scopes),
         )
+
+    async def maintain(self) -> None:
+        """Renews the access of a shop that has been silent for a month."""
+        await self._client.maintain()
 
     async def subscribe(self, address: str, secret: Secret) -> Subscription:
         """Shopify signs with the app's client secret; the proposal is not used."""
-        ids = await subscriptions.subscribe(self._client, address)
-        return Subscription(ids, self._credentials["client_secret"])
+        ids = await subscriptions.subscribe(self._client, address, self._topics)
+        signing = (*app_secrets(self._access.credentials), *app_secrets(self._access.app), secret)
+        return Subscription(ids, signing[0])
 
     async def is_subscribed(self, address: str) -> bool:
         """Shopify deletes what it gives up; what is listed is on."""
-        return await subscriptions.is_subscribed(self._client, address)
+        return await subscriptions.is_subscribed(self._client, address, self._topics)
 
     async def unsubscribe(self, address: str) -> None:
         """Takes our webhooks at `address` out again."""

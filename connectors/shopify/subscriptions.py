@@ -1,11 +1,13 @@
-"""Webhook subscriptions through the API, for apps without a deployed TOML.
+"""Webhook subscriptions through the API.
 
-Shopify deletes them after eight failures in a row, and knows no such subscription for the privacy topics.
+An app of the shop's own has no deployed shopify.app.toml: all its topics are subscribed here. For an app from the App Store
+the TOML says which, and only what cannot be said there is added: that a customer's post shall hold their birthday.
+Shopify deletes such subscriptions after eight failures in a row, and knows none for the privacy topics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -49,16 +51,24 @@ class _Outcome(msgspec.Struct):
     result: _Result
 
 
-def api_topics() -> list[str]:
-    """The topics that can be subscribed through the API, in its own spelling: ORDERS_PAID."""
+# Who subscribes a store's webhooks: the deployed shopify.app.toml, or we through the API.
+BY_APP: Mapping[str, str] = {"webhooks": "app"}
+BY_API: Mapping[str, str] = {"webhooks": "api"}
+_WITH_BIRTHDAY = ("CUSTOMERS_CREATE", "CUSTOMERS_UPDATE")
+
+
+def api_topics(settings: Mapping[str, str]) -> list[str]:
+    """The topics that a store's settings have us subscribe through the API, in its own spelling: ORDERS_PAID."""
+    if BY_APP.items() <= settings.items():
+        return list(_WITH_BIRTHDAY)
     return sorted(
         topic.replace("/", "_").upper() for topic in ShopifyWebhooks.topics if topic not in COMPLIANCE_TOPICS
     )
 
 
-async def subscribe(client: ShopifyClient, address: str) -> list[str]:
-    """Makes the subscriptions at `address` exactly ours; their ids."""
-    missing, kept = set(api_topics()), []
+async def subscribe(client: ShopifyClient, address: str, topics: Sequence[str]) -> list[str]:
+    """Makes the subscriptions at `address` exactly these topics; their ids."""
+    missing, kept = set(topics), []
     for found in await _at(client, address):
         if found.topic in missing:
             missing.discard(found.topic)
@@ -68,9 +78,9 @@ async def subscribe(client: ShopifyClient, address: str) -> list[str]:
     return kept + [await _create(client, topic, address) for topic in sorted(missing)]
 
 
-async def is_subscribed(client: ShopifyClient, address: str) -> bool:
-    """True when every topic of ours is subscribed at `address`."""
-    return {found.topic for found in await _at(client, address)}.issuperset(api_topics())
+async def is_subscribed(client: ShopifyClient, address: str, topics: Sequence[str]) -> bool:
+    """True when all these topics are subscribed at `address`."""
+    return {found.topic for found in await _at(client, address)}.issuperset(topics)
 
 
 async def unsubscribe(client: ShopifyClient, address: str) -> None:
@@ -93,7 +103,7 @@ async def _at(client: ShopifyClient, address: str) -> Sequence[_Found]:
 
 async def _create(client: ShopifyClient, topic: str, address: str) -> str:
     content: dict[str, object] = {"uri": address, "format": "JSON"}
-    if topic in ("CUSTOMERS_CREATE", "CUSTOMERS_UPDATE"):
+    if topic in _WITH_BIRTHDAY:
         content["metafields"] = [{"namespace": BIRTHDAY_NAMESPACE, "key": BIRTHDAY_KEY}]
     data = await client.call("webhook_create", {"topic": topic, "webhookSubscription": content}, _Outcome)
     if data.result.user_errors:
