@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from sandbox.shopify_catalogue import lines_of
 from sandbox.shopify_discounts import FREE_SHIPPING, Discount
 from sandbox.shopify_views import customer_number, order_number, sale_index
 from sandbox.world import Person, Repayment, Sale
@@ -28,16 +29,19 @@ class Till:
         """A paid order. An e-mail that belongs to a customer record is that customer's, as at Shopify's checkout."""
         shop, now = self._shop, self._now()
         person, email = self._buyer(body)
-        subtotal = int(str(body["subtotal_minor"]))
+        lines = lines_of(body.get("lines"))
+        subtotal = sum(line.price_minor for line in lines) or int(str(body["subtotal_minor"]))
         customer = None if person.is_guest else customer_number(person)
         discount = None
         if body.get("code"):
             discount = shop.discounts.at_checkout(
-                str(body["code"]), email.lower(), customer, subtotal, shop.clock()
+                str(body["code"]), email.lower(), customer, subtotal, shop.clock(), lines
             )
-        sale = self._sale(person, email, subtotal, discount, now)
+        off = discount.off(discount.counts_for(lines, subtotal)) if discount else 0
+        code = discount.codes[str(body["code"]).strip().lower()].code if discount else None
+        sale = self._sale(person, email, subtotal, discount, code, off, now)
         shop.world.sales.append(sale)
-        self._redeem(discount, email)
+        self._redeem(discount, email, sale.code)
         self.version += 1
         for topic in ("orders/create", "orders/paid", "orders/updated"):
             self._emit_order(topic, sale)
@@ -94,10 +98,16 @@ class Till:
         return person
 
     def _sale(
-        self, person: Person, email: str, subtotal: int, discount: Discount | None, now: datetime
+        self,
+        person: Person,
+        email: str,
+        subtotal: int,
+        discount: Discount | None,
+        code: str | None,
+        off: int,
+        now: datetime,
     ) -> Sale:
         free = discount is not None and discount.kind == FREE_SHIPPING
-        off = discount.off(subtotal) if discount else 0
         return Sale(
             number=len(self._shop.world.sales),
             person=person,
@@ -110,13 +120,13 @@ class Till:
             shipping_minor=0 if free else _SHIPPING_MINOR,
             updated_at=now,
             discount_minor=_SHIPPING_MINOR if free else off,
-            code=discount.code if discount else None,
+            code=code,
             in_history=False,
         )
 
-    def _redeem(self, discount: Discount | None, email: str) -> None:
-        if discount is not None:
-            discount.used += 1
+    def _redeem(self, discount: Discount | None, email: str, code: str | None) -> None:
+        if discount is not None and code is not None:
+            discount.codes[code.lower()].used += 1
             discount.used_by.add(email.lower())
             self._shop.redemptions += discount.by_app
 

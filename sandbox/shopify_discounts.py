@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 from sandbox.server import CheckoutRefused
+from sandbox.shopify_catalogue import COLLECTIONS, PRODUCTS, Line, entitled
 
 BASIC, FREE_SHIPPING, BXGY = "DiscountCodeBasic", "DiscountCodeFreeShipping", "DiscountCodeBxgy"
 _FIRST_NUMBER = 1_200_000_001
 _MOST_CUSTOMERS = 100
+MOST_CODES = 20_000_000
+TAKEN = "Code must be unique. Please try a different code."
+FULL = "The shop has the most discount codes that are possible."
 
 Errors = list[dict[str, Any]]
 
 
 @dataclass(slots=True)
+class RedeemCode:
+    """One code of a discount; `added`: by a job of the app, after the discount was made."""
+
+    number: int
+    code: str
+    used: int = 0
+    added: bool = False
+
+
+@dataclass(slots=True)
 class Discount:
-    """One code discount. `customers` None: everybody; else the customers' numbers in gids."""
+    """One code discount. `customers` None: everybody; else the customers' numbers in gids.
+
+    `products` and `collections` None: all goods; else their numbers. `codes` by their text in small letters.
+    """
 
     number: int
     kind: str
-    code: str
     title: str
     starts_at: datetime
     created_at: datetime
     updated_at: datetime
+    codes: dict[str, RedeemCode] = field(default_factory=dict)
     ends_at: datetime | None = None
     usage_limit: int | None = None
     once_per_customer: bool = False
@@ -34,10 +52,22 @@ class Discount:
     percentage: float | None = None
     amount_minor: int | None = None
     minimum_minor: int | None = None
+    products: list[str] | None = None
+    collections: list[str] | None = None
+    combines: dict[str, bool] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
     by_app: bool = False
-    used: int = 0
     used_by: set[str] = field(default_factory=set)
+
+    @property
+    def code(self) -> str:
+        """Its first code."""
+        return next((redeem.code for redeem in self.codes.values()), "")
+
+    @property
+    def used(self) -> int:
+        """How often it was used, by all its codes."""
+        return sum(redeem.used for redeem in self.codes.values())
 
     def status(self, now: datetime) -> str:
         """ACTIVE, SCHEDULED or EXPIRED."""
@@ -46,10 +76,16 @@ class Discount:
         return "SCHEDULED" if self.starts_at > now else "ACTIVE"
 
     def off(self, subtotal_minor: int) -> int:
-        """What it takes off goods of this price."""
+        """What it takes off goods of this price, all of which it counts for."""
         if self.percentage is not None:
             return round(subtotal_minor * self.percentage)
         return min(subtotal_minor, self.amount_minor or 0)
+
+    def counts_for(self, lines: Sequence[Line], subtotal_minor: int) -> int:
+        """The price of the goods that it counts for. A cart without lines holds goods that no discount names."""
+        if self.products is None and self.collections is None:
+            return subtotal_minor
+        return entitled(lines, self.products, self.collections)
 
 
 class DiscountBook:
@@ -58,7 +94,8 @@ class DiscountBook:
     def __init__(self, now: datetime) -> None:
         self._by_code: dict[str, Discount] = {}
         self._by_number: dict[int, Discount] = {}
-        self._next = _FIRST_NUMBER
+        self._numbers = count(_FIRST_NUMBER)
+        self.most_codes = MOST_CODES
         self._seed(now)
 
     def __iter__(self) -> Iterator[Discount]:
@@ -75,11 +112,33 @@ class DiscountBook:
         self._put(BXGY, "TWOFORONE", "Two for one", start)
 
     def _put(self, kind: str, code: str, title: str, at: datetime, **rest: Any) -> Discount:
-        found = Discount(self._next, kind, code, title, at, at, at, **rest)
-        self._next += 1
-        self._by_code[code.lower()] = found
+        found = Discount(next(self._numbers), kind, title, at, at, at, **rest)
         self._by_number[found.number] = found
+        self._hold(found, code)
         return found
+
+    def _hold(self, found: Discount, code: str, *, added: bool = False) -> None:
+        found.codes[code.lower()] = RedeemCode(next(self._numbers), code, added=added)
+        self._by_code[code.lower()] = found
+
+    def add_code(self, found: Discount, code: str) -> str | None:
+        """Gives the discount one more code; or what Shopify has against it."""
+        if code.lower() in self._by_code:
+            return TAKEN
+        if not 0 < len(code) <= 255 or "\n" in code:
+            return "is too long (maximum is 255 characters)"
+        if len(self._by_code) >= self.most_codes:
+            return FULL
+        self._hold(found, code, added=True)
+        return None
+
+    def remove_code(self, found: Discount, number: int) -> RedeemCode | None:
+        """Takes the code with this number from the discount; None when it has none such."""
+        for key, redeem in found.codes.items():
+            if redeem.number == number:
+                del found.codes[key], self._by_code[key]
+                return redeem
+        return None
 
     def by_code(self, code: str) -> Discount | None:
         """The discount that holds this code."""
@@ -130,9 +189,7 @@ class DiscountBook:
         if errors:
             return None, errors
         if content.get("code"):
-            del self._by_code[found.code.lower()]
-            found.code = content["code"]
-            self._by_code[found.code.lower()] = found
+            self._rename(found, content["code"])
         found.title = content.get("title", found.title)
         found.updated_at = now
         _write(found, content, digits)
@@ -150,12 +207,27 @@ class DiscountBook:
     def delete(self, number: int) -> Discount | None:
         """Takes it out; None when there was none."""
         found = self._by_number.pop(number, None)
-        if found is not None:
-            del self._by_code[found.code.lower()]
+        for key in found.codes if found is not None else ():
+            del self._by_code[key]
         return found
 
+    def _rename(self, found: Discount, code: str) -> None:
+        """Writes its first code anew."""
+        key = next(iter(found.codes))
+        redeem = found.codes.pop(key)
+        del self._by_code[key]
+        redeem.code = code
+        found.codes = {code.lower(): redeem, **found.codes}
+        self._by_code[code.lower()] = found
+
     def at_checkout(
-        self, code: str, buyer: str, customer: str | None, subtotal_minor: int, now: datetime
+        self,
+        code: str,
+        buyer: str,
+        customer: str | None,
+        subtotal_minor: int,
+        now: datetime,
+        lines: Sequence[Line] = (),
     ) -> Discount:
         """The discount that this buyer may use. Raises CheckoutRefused; below the minimum: "minimum_not_met".
 
@@ -168,12 +240,15 @@ class DiscountBook:
             raise CheckoutRefused("expired")
         if found.customers is not None and customer not in found.customers:
             raise CheckoutRefused("wrong_customer")
-        if found.usage_limit is not None and found.used >= found.usage_limit:
+        # The limit counts for each code, however many the discount holds.
+        if found.usage_limit is not None and found.codes[code.strip().lower()].used >= found.usage_limit:
             raise CheckoutRefused("used_up")
         if found.once_per_customer and buyer in found.used_by:
             raise CheckoutRefused("used_up")
         if found.minimum_minor is not None and subtotal_minor < found.minimum_minor:
             raise CheckoutRefused("minimum_not_met")
+        if not found.counts_for(lines, subtotal_minor):
+            raise CheckoutRefused("other_products")
         return found
 
     def _against(
@@ -188,9 +263,9 @@ class DiscountBook:
         errors: Errors = []
         holder = self.by_code(content["code"]) if content.get("code") else None
         if holder is not None and holder is not found:
-            errors.append(
-                _error([path, "code"], "Code must be unique. Please try a different code.", "TAKEN")
-            )
+            errors.append(_error([path, "code"], TAKEN, "TAKEN"))
+        if found is None and len(self._by_code) >= self.most_codes:
+            errors.append(_error([path, "code"], FULL, "EXCEEDED_MAX"))
         if _begins_late(content):
             errors.append(
                 _error([path, "endsAt"], "Ends at needs to be after starts_at", "END_DATE_BEFORE_START_DATE")
@@ -214,7 +289,21 @@ class DiscountBook:
             errors.append(
                 _error([path, "customerGets"], "Value must be between 0.0 and 1.0", "VALUE_OUTSIDE_RANGE")
             )
-        return errors
+        return errors + _wrong_goods(content, path)
+
+
+def _wrong_goods(content: Mapping[str, Any], path: str) -> Errors:
+    items = (content.get("customerGets") or {}).get("items") or {}
+    named = [key for key in ("all", "products", "collections") if items.get(key)]
+    if len(named) > 1:
+        return [_error([path, "customerGets", "items"], "Items must be of one kind", "CONFLICT")]
+    products = (items.get("products") or {}).get("productsToAdd") or []
+    collections = (items.get("collections") or {}).get("add") or []
+    unknown = {_number(gid) for gid in products} - PRODUCTS.keys()
+    unknown |= {_number(gid) for gid in collections} - COLLECTIONS.keys()
+    if unknown:
+        return [_error([path, "customerGets", "items"], "Items are invalid", "INVALID")]
+    return []
 
 
 def _begins_late(content: Mapping[str, Any]) -> bool:
@@ -246,6 +335,9 @@ def _write(target: Discount, content: Mapping[str, Any], digits: int) -> None:
         amount = (value.get("discountAmount") or {}).get("amount")
         target.percentage = value.get("percentage")
         target.amount_minor = None if amount is None else round(float(amount) * 10**digits)
+    if content.get("combinesWith") is not None:
+        target.combines = dict(content["combinesWith"])
+    _write_goods(target, (content.get("customerGets") or {}).get("items") or {})
     _write_context(target, content.get("context") or {})
 
 
@@ -254,9 +346,26 @@ def _write_context(target: Discount, context: Mapping[str, Any]) -> None:
         target.customers = None
     elif context.get("customers"):
         asked = context["customers"]
-        removed = {_number(gid) for gid in asked.get("remove") or []}
-        kept = [number for number in target.customers or [] if number not in removed]
-        target.customers = kept + [n for n in map(_number, asked.get("add") or []) if n not in kept]
+        target.customers = _changed(target.customers, asked.get("add"), asked.get("remove"))
+
+
+def _write_goods(target: Discount, items: Mapping[str, Any]) -> None:
+    if items.get("all"):
+        target.products = target.collections = None
+    if items.get("products"):
+        asked = items["products"]
+        target.collections = None
+        target.products = _changed(target.products, asked.get("productsToAdd"), asked.get("productsToRemove"))
+    if items.get("collections"):
+        asked = items["collections"]
+        target.products = None
+        target.collections = _changed(target.collections, asked.get("add"), asked.get("remove"))
+
+
+def _changed(had: list[str] | None, add: list[str] | None, remove: list[str] | None) -> list[str]:
+    removed = {_number(gid) for gid in remove or []}
+    kept = [number for number in had or [] if number not in removed]
+    return kept + [number for number in map(_number, add or []) if number not in kept]
 
 
 def _number(gid: str) -> str:

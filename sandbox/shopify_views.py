@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sandbox.shopify_discounts import BASIC, FREE_SHIPPING, Discount
+from sandbox.shopify_catalogue import PRODUCTS
+from sandbox.shopify_discounts import BASIC, BXGY, FREE_SHIPPING, Discount, RedeemCode
 from sandbox.world import Person, Repayment, Sale, Seed
 
 View = dict[str, Any]
@@ -175,19 +176,68 @@ class Views:
             "asyncUsageCount": found.used,
             "appliesOncePerCustomer": found.once_per_customer,
             "tags": found.tags,
-            "codesCount": {"count": 1, "precision": "EXACT"},
-            "codes": lambda info, first=None, after=None, **_: connection([self._code(found)]),
+            "codesCount": {"count": len(found.codes), "precision": "EXACT"},
+            "codes": lambda info, first=None, after=None, query=None, **_: self._codes(
+                found, first, after, query
+            ),
             "context": {
                 "__typename": "DiscountCustomers" if limited else "DiscountBuyerSelectionAll",
                 "all": "ALL",
                 "customers": [{"id": f"gid://shopify/Customer/{n}"} for n in found.customers or []],
             },
         }
+        view["combinesWith"] = {
+            name: found.combines.get(name, False)
+            for name in ("orderDiscounts", "productDiscounts", "shippingDiscounts")
+        }
         if found.kind in (BASIC, FREE_SHIPPING):
             view["minimumRequirement"] = self._minimum(found.minimum_minor)
         if found.kind == BASIC:
-            view["customerGets"] = {"value": self._value(found)}
+            view["customerGets"] = {"value": self._value(found), "items": self._items(found)}
+        if found.kind == BXGY:
+            view |= self._two_for_one()
         return view
+
+    def _two_for_one(self) -> View:
+        """The one discount of this kind that the shop has: buy one of a collection, get a second for nothing."""
+        items = self._goods("DiscountCollections", "collections", ["4000000001"])
+        effect = {"__typename": "DiscountPercentage", "percentage": 1.0}
+        gift = {"__typename": "DiscountOnQuantity", "quantity": {"quantity": "1"}, "effect": effect}
+        return {
+            "usesPerOrderLimit": None,
+            "customerBuys": {"value": {"__typename": "DiscountQuantity", "quantity": "1"}, "items": items},
+            "customerGets": {"value": gift, "items": items},
+        }
+
+    def _items(self, found: Discount) -> View:
+        if found.products is not None:
+            return self._goods("DiscountProducts", "products", found.products)
+        if found.collections is not None:
+            return self._goods("DiscountCollections", "collections", found.collections)
+        return {"__typename": "AllDiscountItems", "allItems": True}
+
+    def _goods(self, kind: str, name: str, numbers: list[str]) -> View:
+        view = self.product if name == "products" else _collection
+        return {
+            "__typename": kind,
+            name: lambda info, first=None, after=None, **_: connection(
+                numbers, view=view, first=first, after=after
+            ),
+        }
+
+    def product(self, number: str) -> View:
+        """A product as far as discounts are concerned."""
+        price = self._money(PRODUCTS[number])
+        return {
+            "__typename": "Product",
+            "id": f"gid://shopify/Product/{number}",
+            "priceRangeV2": {"maxVariantPrice": price, "minVariantPrice": price},
+        }
+
+    def _codes(self, found: Discount, first: int | None, after: str | None, query: str | None) -> View:
+        words = (query or "").strip().strip('"').lower()
+        chosen = [redeem for key, redeem in found.codes.items() if words in key]
+        return connection(chosen, view=_code, first=first, after=after)
 
     def _value(self, found: Discount) -> View:
         if found.percentage is not None:
@@ -201,14 +251,6 @@ class Views:
         return {
             "__typename": "DiscountMinimumSubtotal",
             "greaterThanOrEqualToSubtotal": self._money(minor),
-        }
-
-    @staticmethod
-    def _code(found: Discount) -> View:
-        return {
-            "id": f"gid://shopify/DiscountRedeemCode/{found.number + 10_000_000}",
-            "code": found.code,
-            "asyncUsageCount": found.used,
         }
 
     def _bag(self, minor: int) -> View:
@@ -231,6 +273,18 @@ class Views:
             return str(minor)
         whole, rest = divmod(minor, 10**self._digits)
         return f"{whole}.{rest:0{self._digits}d}"
+
+
+def _code(redeem: RedeemCode) -> View:
+    return {
+        "id": f"gid://shopify/DiscountRedeemCode/{redeem.number}",
+        "code": redeem.code,
+        "asyncUsageCount": redeem.used,
+    }
+
+
+def _collection(number: str) -> View:
+    return {"__typename": "Collection", "id": f"gid://shopify/Collection/{number}"}
 
 
 def connection(

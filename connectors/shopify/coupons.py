@@ -1,17 +1,21 @@
-"""Shopify's discounts to coupons and our drafts to discounts: the part of the mapping that is about codes."""
+"""Shopify's discounts to coupons: the part of the mapping that is about discounts as the shop holds them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
-from connectors.shopify.mapping import Moment, external_id, gid
-from rewards.money import decimal_text, minor_units
-from rewards.records import Benefit, BenefitKind, CodeDraft, Coupon
+from connectors.shopify.mapping import Moment, external_id
+from rewards.money import minor_units
+from rewards.records import Benefit, BenefitKind, Coupon
 
-_BASIC, _FREE_SHIPPING = "DiscountCodeBasic", "DiscountCodeFreeShipping"
+BASIC, FREE_SHIPPING = "DiscountCodeBasic", "DiscountCodeFreeShipping"
+POOL_TAG = "perennial-pool"  # on the discounts that hold many members' codes
+GIFT_TAG = "perennial-free-product"  # on those that take the price of one product off
 
 
-class _Money(msgspec.Struct, rename="camel"):
+class Money(msgspec.Struct, rename="camel"):
     amount: str
     currency_code: str
 
@@ -24,25 +28,60 @@ class _Codes(msgspec.Struct):
     nodes: list[_Code] = []
 
 
-class _CustomerId(msgspec.Struct):
+class _Count(msgspec.Struct):
+    count: int = 1
+
+
+class Numbered(msgspec.Struct):
     id: str
 
 
 class _Context(msgspec.Struct):
-    customers: list[_CustomerId] = []
+    kind: str = msgspec.field(name="__typename", default="DiscountBuyerSelectionAll")
+    customers: list[Numbered] = []
 
 
-class _Value(msgspec.Struct):
-    amount: _Money | None = None
+class _Limit(msgspec.Struct):
+    kind: str = msgspec.field(name="__typename", default="AllDiscountItems")
+
+
+class _Quantity(msgspec.Struct):
+    quantity: str = "0"
+
+
+class _Effect(msgspec.Struct):
     percentage: float | None = None
 
 
+class _Value(msgspec.Struct):
+    amount: Money | None = None
+    percentage: float | None = None
+    quantity: _Quantity | None = None
+    effect: _Effect | None = None
+
+
 class _Gets(msgspec.Struct):
-    value: _Value
+    value: _Value = msgspec.field(default_factory=_Value)
+    items: _Limit = msgspec.field(default_factory=_Limit)
+
+
+class _Asked(msgspec.Struct):
+    amount: str | None = None
+    quantity: str | None = None
+
+
+class _Buys(msgspec.Struct):
+    value: _Asked = msgspec.field(default_factory=_Asked)
 
 
 class _Minimum(msgspec.Struct, rename="camel"):
-    greater_than_or_equal_to_subtotal: _Money | None = None
+    greater_than_or_equal_to_subtotal: Money | None = None
+
+
+class _Combines(msgspec.Struct, rename="camel"):
+    order_discounts: bool = False
+    product_discounts: bool = False
+    shipping_discounts: bool = False
 
 
 class _Discount(msgspec.Struct, rename="camel"):
@@ -53,10 +92,15 @@ class _Discount(msgspec.Struct, rename="camel"):
     ends_at: Moment | None = None
     updated_at: Moment | None = None
     usage_limit: int | None = None
+    uses_per_order_limit: int | None = None
     async_usage_count: int | None = None
+    tags: list[str] = []
+    codes_count: _Count | None = None
     codes: _Codes = msgspec.field(default_factory=_Codes)
     context: _Context = msgspec.field(default_factory=_Context)
+    combines_with: _Combines | None = None
     customer_gets: _Gets | None = None
+    customer_buys: _Buys | None = None
     minimum_requirement: _Minimum | None = None
 
 
@@ -67,10 +111,35 @@ class DiscountNode(msgspec.Struct):
     discount: _Discount
 
     @property
+    def number(self) -> str:
+        """The number at the end of its gid."""
+        return external_id(self.id)
+
+    @property
+    def kind(self) -> str:
+        """Shopify's name of its kind."""
+        return self.discount.kind
+
+    @property
     def code(self) -> str:
-        """Its first code; ours have one."""
+        """Its first code; a personal one has no other."""
         codes = self.discount.codes.nodes
         return codes[0].code if codes else ""
+
+    @property
+    def codes_count(self) -> int:
+        """How many codes it holds."""
+        return self.discount.codes_count.count if self.discount.codes_count else 1
+
+    @property
+    def is_pool(self) -> bool:
+        """True for a discount of ours that holds the codes of many members."""
+        return POOL_TAG in self.discount.tags
+
+    @property
+    def is_active(self) -> bool:
+        """False when somebody has ended it. A scheduled one is active: nobody has switched it off."""
+        return self.discount.status in ("ACTIVE", "SCHEDULED")
 
     @property
     def customer_gids(self) -> tuple[str, ...]:
@@ -82,33 +151,50 @@ class DiscountNode(msgspec.Struct):
         """True when it asks for a minimum subtotal."""
         return _minimum(self.discount) is not None
 
-    def is_kind_of(self, draft: CodeDraft) -> bool:
-        """True when the draft's benefit can be written into this discount."""
-        return self.discount.kind == (_FREE_SHIPPING if is_free_shipping(draft) else _BASIC)
+    @property
+    def is_limited(self) -> bool:
+        """True when it counts for some products or collections only."""
+        gets = self.discount.customer_gets
+        return gets is not None and gets.items.kind != "AllDiscountItems"
 
 
-def coupon(node: DiscountNode) -> Coupon:
-    """The record of a discount. A scheduled one is active: nobody has switched it off."""
+class Goods(msgspec.Struct, frozen=True):
+    """What a discount is limited to, by gid, and what the dearest of the products costs, in minor units."""
+
+    products: tuple[str, ...] = ()
+    collections: tuple[str, ...] = ()
+    price_minor: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many it names."""
+        return len(self.products) + len(self.collections)
+
+
+def coupon(node: DiscountNode, currency: str, goods: Goods | None = None) -> Coupon:
+    """The record of a discount; what it is limited to only where the goods were read. `currency` is the shop's."""
     found = node.discount
     return Coupon(
-        external_id=external_id(node.id),
-        code=node.code or None,
+        external_id=node.number,
+        # A pool's first code is its anchor, which is nobody's to use.
+        code=None if node.is_pool else node.code or None,
         title=found.title or None,
-        benefit=_benefit(found),
-        is_active=found.status in ("ACTIVE", "SCHEDULED"),
+        benefit=_with_goods(_benefit(found, currency, goods), goods or Goods()),
+        is_active=node.is_active,
         starts_at=found.starts_at,
         ends_at=found.ends_at,
         usage_limit=found.usage_limit,
         used_count=found.async_usage_count,
         customer_external_ids=tuple(external_id(customer) for customer in node.customer_gids),
         source_updated_at=found.updated_at,
+        combines=_combines(found),
     )
 
 
-def _benefit(found: _Discount) -> Benefit:
+def _benefit(found: _Discount, currency: str, goods: Goods | None) -> Benefit:
     least = _minimum(found)
     minimum = minor_units(least.amount, least.currency_code) if least else None
-    if found.kind == _FREE_SHIPPING:
+    if found.kind == FREE_SHIPPING:
         return Benefit(BenefitKind.FREE_SHIPPING, minimum_minor=minimum)
     value = found.customer_gets.value if found.customer_gets else _Value()
     if value.percentage is not None:
@@ -118,77 +204,49 @@ def _benefit(found: _Discount) -> Benefit:
     if value.amount is not None:
         money = value.amount
         amount = minor_units(money.amount, money.currency_code)
+        # Prices rise: then it is an amount, and no longer the whole product.
+        if GIFT_TAG in found.tags and (goods is None or amount >= goods.price_minor):
+            return Benefit(BenefitKind.FREE_PRODUCT, minimum_minor=minimum)
         return Benefit(
             BenefitKind.AMOUNT, amount_minor=amount, currency=money.currency_code, minimum_minor=minimum
         )
+    if found.customer_buys and _is_one_for_nothing(found, value):
+        least_bought = found.customer_buys.value.amount
+        minimum = minor_units(least_bought, currency) if least_bought else None
+        return Benefit(BenefitKind.FREE_PRODUCT, minimum_minor=minimum)
     return Benefit(BenefitKind.OTHER, minimum_minor=minimum)
 
 
-def _minimum(found: _Discount) -> _Money | None:
+def _is_one_for_nothing(found: _Discount, value: _Value) -> bool:
+    """One unit, once an order, for buying one other thing or for some amount."""
+    one = value.quantity is not None and value.quantity.quantity == "1" and found.uses_per_order_limit == 1
+    free = value.effect is not None and value.effect.percentage == 1.0
+    asked = found.customer_buys.value if found.customer_buys else _Asked()
+    return one and free and (asked.amount is not None or asked.quantity == "1")
+
+
+def _with_goods(benefit: Benefit, goods: Goods) -> Benefit:
+    return replace(
+        benefit,
+        product_external_ids=tuple(external_id(gid) for gid in goods.products),
+        collection_external_ids=tuple(external_id(gid) for gid in goods.collections),
+    )
+
+
+def _combines(found: _Discount) -> bool | None:
+    """Shipping does not combine with shipping, so for free shipping that says nothing."""
+    rules = found.combines_with
+    if rules is None:
+        return None
+    shipping = rules.shipping_discounts or found.kind == FREE_SHIPPING
+    return rules.order_discounts and rules.product_discounts and shipping
+
+
+def _minimum(found: _Discount) -> Money | None:
     asked = found.minimum_requirement
     return asked.greater_than_or_equal_to_subtotal if asked else None
-
-
-def is_free_shipping(draft: CodeDraft) -> bool:
-    """Free shipping is made by mutations of its own."""
-    return draft.benefit.kind is BenefitKind.FREE_SHIPPING
-
-
-def why_not(draft: CodeDraft, currency: str) -> str | None:
-    """Why Shopify cannot hold this draft as a bound code, or None when it can."""
-    benefit = draft.benefit
-    if draft.customer_external_id is None:
-        return "Shopify binds a personal code to a customer record, and this member has none in the store."
-    if benefit.kind is BenefitKind.OTHER:
-        return "This kind of benefit cannot be made on Shopify."
-    if benefit.kind is BenefitKind.AMOUNT and benefit.currency not in (None, currency):
-        return f"The amount is in {benefit.currency}, but the shop's discounts are in {currency}."
-    return None
-
-
-def discount_input(draft: CodeDraft, currency: str) -> dict[str, object]:
-    """DiscountCodeBasicInput or DiscountCodeFreeShippingInput of a draft that `why_not` lets pass."""
-    benefit = draft.benefit
-    content: dict[str, object] = {
-        "title": draft.title,
-        "code": draft.code,
-        "startsAt": draft.starts_at,
-        "endsAt": draft.ends_at,
-        "usageLimit": 1,
-        "appliesOncePerCustomer": True,
-        "context": {"customers": {"add": [customer_gid(draft)]}},
-    }
-    if benefit.minimum_minor:
-        content["minimumRequirement"] = _minimum_input(decimal_text(benefit.minimum_minor, currency))
-    if is_free_shipping(draft):
-        return content | {"destination": {"all": True}}
-    value: dict[str, object] = {"percentage": (benefit.basis_points or 0) / 10_000}
-    if benefit.kind is BenefitKind.AMOUNT:
-        amount = decimal_text(benefit.amount_minor or 0, currency)
-        value = {"discountAmount": {"amount": amount, "appliesOnEachItem": False}}
-    return content | {"customerGets": {"value": value, "items": {"all": True}}}
-
-
-def repair_input(draft: CodeDraft, found: DiscountNode, currency: str) -> dict[str, object]:
-    """The input that makes a discount, edited by somebody, what the draft says again."""
-    ours = customer_gid(draft)
-    others = [customer for customer in found.customer_gids if customer != ours]
-    content = discount_input(draft, currency)
-    content["context"] = {"customers": {"add": [ours], **({"remove": others} if others else {})}}
-    if found.has_minimum and not draft.benefit.minimum_minor:
-        content["minimumRequirement"] = _minimum_input(None)
-    return content
-
-
-def customer_gid(draft: CodeDraft) -> str:
-    """The customer that the draft is for, as Shopify names it."""
-    return gid("Customer", draft.customer_external_id or "")
 
 
 def same_code(one: str, other: str) -> bool:
     """Shopify's codes do not tell capitals from small letters."""
     return one.casefold() == other.casefold()
-
-
-def _minimum_input(amount: str | None) -> dict[str, object]:
-    return {"subtotal": {"greaterThanOrEqualToSubtotal": amount}}

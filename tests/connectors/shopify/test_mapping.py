@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from connectors.shopify import coupons, customers, mapping
-from rewards.records import Benefit, BenefitKind, Birthday, CodeDraft, OrderStatus, RefundStatus
+from connectors.shopify import customers, mapping
+from rewards.records import Birthday, OrderStatus, RefundStatus
 
 PAYLOADS = Path(__file__).parent / "payloads"
 
@@ -205,46 +205,3 @@ def test_without_level_2_approval_the_personal_fields_say_nothing() -> None:
 )
 def test_a_birth_date_keeps_its_day_even_if_the_year_cannot_be(text: str, birthday: Birthday | None) -> None:
     assert customer_line(birthDate={"value": text}).birthday == birthday
-
-
-# -- discounts -------------------------------------------------------------------------------------------------------
-
-NOW = datetime(2026, 11, 21, tzinfo=UTC)
-
-
-def draft(benefit: Benefit, customer: str | None = "17") -> CodeDraft:
-    return CodeDraft(
-        code="BDAY-7F3K9Q2M",
-        idempotency_key="grant-1",
-        reward_key="reward-1",
-        title="Birthday 2026",
-        benefit=benefit,
-        starts_at=NOW,
-        ends_at=NOW + timedelta(days=30),
-        customer_external_id=customer,
-        email=None,
-    )
-
-
-def test_a_draft_becomes_a_discount_for_one_customer_and_one_use() -> None:
-    content = coupons.discount_input(draft(Benefit(BenefitKind.PERCENTAGE, basis_points=1_500)), "EUR")
-    assert content["context"] == {"customers": {"add": ["gid://shopify/Customer/17"]}}
-    assert content["usageLimit"] == 1
-    assert content["customerGets"] == {"value": {"percentage": 0.15}, "items": {"all": True}}
-    amount = Benefit(BenefitKind.AMOUNT, amount_minor=1_000, currency="EUR", minimum_minor=5_000)
-    content = coupons.discount_input(draft(amount), "EUR")
-    assert content["minimumRequirement"] == {"subtotal": {"greaterThanOrEqualToSubtotal": "50.00"}}
-    value = {"discountAmount": {"amount": "10.00", "appliesOnEachItem": False}}
-    assert content["customerGets"] == {"value": value, "items": {"all": True}}
-
-
-@pytest.mark.parametrize(
-    ("benefit", "customer"),
-    [
-        (Benefit(BenefitKind.PERCENTAGE, basis_points=1_000), None),
-        (Benefit(BenefitKind.OTHER), "17"),
-        (Benefit(BenefitKind.AMOUNT, amount_minor=500, currency="USD"), "17"),
-    ],
-)
-def test_what_shopify_cannot_hold_is_told_before_asking(benefit: Benefit, customer: str | None) -> None:
-    assert coupons.why_not(draft(benefit, customer), "EUR")
