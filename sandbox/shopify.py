@@ -20,6 +20,7 @@ from sandbox.shopify_access import access_denied, without_people
 from sandbox.shopify_bodies import Bodies
 from sandbox.shopify_bulk import BulkDesk, Operation, Rendered, file_signature
 from sandbox.shopify_checkout import Till
+from sandbox.shopify_codes import CodeDesk
 from sandbox.shopify_discounts import DiscountBook
 from sandbox.shopify_graphql import Bucket, answer, throttled_answer
 from sandbox.shopify_hooks import HookDesk
@@ -68,6 +69,7 @@ class ShopifySandbox(Sandbox):
         self.customers = {customer_number(p): p for p in world.people if not p.is_guest}
         self.hook_desk = HookDesk(self.hooks, self.shop, client_secret, API_VERSION, now)
         self._folder = tempfile.TemporaryDirectory(prefix="sandbox-shopify-", ignore_cleanup_errors=True)
+        self.code_desk = CodeDesk(self)
         self.root = Root(self)
         self.bulk = BulkDesk(
             Path(self._folder.name),
@@ -99,8 +101,9 @@ class ShopifySandbox(Sandbox):
         }
 
     def codes_in_store(self) -> int:
-        """Discounts with codes that the app made through the API."""
-        return sum(discount.by_app for discount in self.discounts)
+        """Codes that the app made through the API; a discount's first does not count where a job added others."""
+        made = [discount for discount in self.discounts if discount.by_app]
+        return sum(max(1, sum(redeem.added for redeem in found.codes.values())) for found in made)
 
     def place_order(self, body: Mapping[str, object]) -> dict[str, object]:
         """A checkout, see `sandbox.server`."""
@@ -130,6 +133,7 @@ class ShopifySandbox(Sandbox):
     async def stop(self) -> None:
         """Closes the server and removes the bulk files."""
         await self.bulk.close()
+        await self.code_desk.close()
         await super().stop()
         self._folder.cleanup()
 

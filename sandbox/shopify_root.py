@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from graphql import GraphQLError
 
 from sandbox.shopify_bulk import operation_view, searched
+from sandbox.shopify_catalogue import PRODUCTS
 from sandbox.shopify_discounts import BASIC, FREE_SHIPPING, Discount
 from sandbox.shopify_views import connection, digits, sale_index
 from sandbox.world import Person, Sale
@@ -57,6 +58,7 @@ class Root:
             ),
             "discountCodeDeactivate": self._deactivate,
             "discountCodeDelete": self._delete,
+            **self._shop.code_desk.fields(),
             "webhookSubscriptionCreate": self._subscribe,
             "webhookSubscriptionDelete": self._unsubscribe,
         }
@@ -124,6 +126,10 @@ class Root:
 
     def _node(self, gid: str) -> View | None:
         kind, _, number = gid.removeprefix("gid://shopify/").partition("/")
+        if kind == "DiscountRedeemCodeBulkCreation" and gid in self._shop.code_desk.creations:
+            return self._shop.code_desk.view(self._shop.code_desk.creations[gid])
+        if kind == "Product" and number in PRODUCTS:
+            return self._shop.views.product(number)
         if kind != "DiscountCodeNode" or not number.isdigit():
             return None
         found = self._shop.discounts.by_number(int(number))

@@ -45,7 +45,7 @@ class ShopifyStore:
 
     def __init__(self, access: StoreAccess, session: aiohttp.ClientSession) -> None:
         self._client = ShopifyClient(access, session)
-        self._discounts = Discounts(self._client, access.options.currency)
+        self._discounts = Discounts(self._client, access.options.currency, access.options.time_zone)
         self._access = access
         self._topics = subscriptions.api_topics(access.options.settings)
 
