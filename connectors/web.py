@@ -136,6 +136,10 @@ class Site(Protocol):
         """What the ticket of this platform stands for; None when it is unknown, too old or was redeemed `once`."""
         ...
 
+    async def amend(self, ticket: str, data: Mapping[str, str]) -> None:
+        """The ticket stands for this from now on, and ends when it would have; nothing when it is unknown."""
+        ...
+
     async def install(self, installation: Installation) -> StoreSummary:
         """Stores a checked installation, sets webhooks up, starts the first reading. Raises as connect does."""
         ...

@@ -10,8 +10,7 @@ import hashlib
 import html
 import json
 import secrets
-import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
@@ -30,16 +29,13 @@ class _Denied(Exception):
 
 
 class GrantPages:
-    """`visitor` is who the browser is signed in as: "administrator", "customer" or nobody (""). `trusts` verifies the
-    certificate of whoever gets the key.
-    """
+    """`visitor` is who the browser is signed in as: "administrator", "customer" or nobody ("")."""
 
-    def __init__(self, keys: KeyRing, host: Host) -> None:
+    def __init__(self, keys: KeyRing, host: Host, session: Callable[[float], aiohttp.ClientSession]) -> None:
         self.home = ""
         self.visitor = "administrator"
-        self.trusts: ssl.SSLContext | None = None
         self.made: list[ApiKey] = []
-        self._keys, self._host = keys, host
+        self._keys, self._host, self._session = keys, host, session
         self._nonce = secrets.token_hex(5)
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -109,9 +105,7 @@ class GrantPages:
             "User-Agent": f"WordPress/7.0.4; {self.home}",
             "Content-Type": "application/json;charset=UTF-8",
         }
-        connector = aiohttp.TCPConnector(ssl=self.trusts or True)
-        timeout = aiohttp.ClientTimeout(total=60)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        async with self._session(60) as session:
             try:
                 async with session.post(address, data=json.dumps(body).encode(), headers=headers) as answer:
                     status = answer.status

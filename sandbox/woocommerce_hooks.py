@@ -130,7 +130,7 @@ class WooHooks(Hooks):
         """The unsigned form post; sent at each save until it is answered with exactly 200."""
         if hook.was_pinged or not self._host.calls(hook.address):
             return
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+        async with self.session(5) as session:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 async with session.post(hook.address, data={"webhook_id": str(hook.id)}) as answer:
                     hook.was_pinged = answer.status == 200

@@ -56,7 +56,7 @@ class WooCommerceShop(Sandbox):
         self.read_write = _key(world.seed.number, "read_write")
         self.read_only = _key(world.seed.number, "read")
         self.keys = KeyRing((self.read_write, self.read_only), self.host)
-        self.grants = GrantPages(self.keys, self.host)
+        self.grants = GrantPages(self.keys, self.host, self.queue.session)
         self.is_https = False
         # What WordPress takes for its own address, where that is not the one it is reached at.
         self.home: str | None = None

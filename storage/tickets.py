@@ -41,6 +41,23 @@ async def redeem(
     return data
 
 
+async def amend(
+    connection: Connection,
+    box: SecretBox,
+    platform: str,
+    ticket: str,
+    data: Mapping[str, str],
+    *,
+    now: datetime,
+) -> None:
+    """The ticket stands for other data, until the moment that was set for it; nothing when it is unknown or too old."""
+    digest = _digest(ticket)
+    await connection.execute(
+        "UPDATE tickets SET data = %s WHERE platform = %s AND digest = %s AND ends_at > %s",
+        (box.seal(json.dumps(dict(data)), _number(digest), _COLUMN), platform, digest, now),
+    )
+
+
 async def remove_old(connection: Connection, now: datetime) -> None:
     """Removes tickets that nobody can redeem any more."""
     await connection.execute("DELETE FROM tickets WHERE ends_at <= %s", (now,))

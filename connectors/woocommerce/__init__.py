@@ -1,10 +1,11 @@
-"""WooCommerce: keys pasted by the merchant, signed webhooks, page windows, coupons bound to an e-mail."""
+"""WooCommerce: keys handed over by the shop or pasted, signed webhooks, page windows, coupons bound to an e-mail."""
 
 from connectors.base import Connector
 from connectors.woocommerce.coupons import PUSH_SIZE
 from connectors.woocommerce.explains import CAPABILITIES, EXPLAINS
 from connectors.woocommerce.install import WooCommerceInstall
 from connectors.woocommerce.store import open_store
+from connectors.woocommerce.web import WooCommerceWeb
 from connectors.woocommerce.webhooks import WooCommerceWebhooks
 
 CONNECTOR = Connector(
@@ -16,4 +17,5 @@ CONNECTOR = Connector(
     push_size=PUSH_SIZE,
     default_settings={"birthday_key": "birthday"},
     explains=EXPLAINS,
+    web=WooCommerceWeb(),
 )
