@@ -27,6 +27,8 @@ from rewards.changes import Change, Ignored
 from rewards.errors import InvalidInputError
 
 PER_PAGE = 100
+# A role, or "all"; without it the shop lists those whose role is customer.
+CUSTOMER_ROLE = "customer_role"
 _ANY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -75,7 +77,7 @@ class History:
 
         Customers and coupons have no trustworthy "changed since", so they are always read whole.
         """
-        listing, changed = _LISTINGS[noun], _changed_since(noun, since)
+        listing, changed = _LISTINGS[noun], _chosen(noun, since, self._options.settings)
         params = {**changed, "_fields": "id", "per_page": "1"}
         total = (await self._client.get(listing.path, _ANY.decode, params)).total
         if total < 0:  # a host that strips the header: one window, read until a page is not full
@@ -162,8 +164,13 @@ class History:
             return Ignored("a record that cannot be read; look for a plugin that changes WooCommerce's API")
 
 
-def _changed_since(noun: Noun, since: datetime | None) -> dict[str, str]:
-    """The filter for changes; it is strictly later and to the second, so it starts a second earlier."""
+def _chosen(noun: Noun, since: datetime | None, settings: Mapping[str, str]) -> dict[str, str]:
+    """Which records are asked for: those that changed, or customers of a role.
+
+    The filter for changes is strictly later and to the second, so it starts a second earlier.
+    """
+    if noun is Noun.CUSTOMERS and (role := settings.get(CUSTOMER_ROLE, "")):
+        return {"role": role}
     if since is None or noun is not Noun.ORDERS:
         return {}
     moment = since.astimezone(UTC).replace(microsecond=0) - timedelta(seconds=1)

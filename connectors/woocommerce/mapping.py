@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -26,7 +27,9 @@ from rewards.records import (
 )
 
 _DRAFTS = frozenset({"checkout-draft", "auto-draft"})
-_PAID = frozenset({"processing", "completed", "refunded"})
+# WooCommerce's own statuses that count as paid only where the merchant says so; plugins' are believed to follow payment.
+_OWN = frozenset({"pending", "on-hold", "processing", "completed"})
+PAID_STATUSES, _PAID_STATUSES = "paid_statuses", "processing,completed"
 _CANCELLED = frozenset({"cancelled", "failed", "trash"})
 
 
@@ -99,13 +102,26 @@ def order_change(data: OrderData, options: StoreOptions) -> Change:
     created = utc(data.date_created_gmt)
     if created is None:
         return Ignored("an order without a date")
-    return OrderSaved(_order(data, created))
+    return OrderSaved(_order(data, created, _paid_at(data, created, options)))
 
 
-def _order(data: OrderData, created: datetime) -> Order:
+def _paid_at(data: OrderData, created: datetime, options: StoreOptions) -> datetime | None:
+    """When it was paid, as far as its status counts; cash on delivery has no such date until it is completed."""
+    counted = _statuses(options.settings.get(PAID_STATUSES, _PAID_STATUSES))
+    if data.status in counted or data.status == "refunded":
+        return utc(data.date_paid_gmt) or created
+    return None if data.status in _OWN else utc(data.date_paid_gmt)
+
+
+@lru_cache(maxsize=64)
+def _statuses(text: str) -> frozenset[str]:
+    """The merchant's list, commas or spaces between; WordPress writes a wc- before each."""
+    return frozenset(name.removeprefix("wc-") for name in text.lower().replace(",", " ").split())
+
+
+def _order(data: OrderData, created: datetime, paid_at: datetime | None) -> Order:
     currency, status, modified = data.currency, data.status, utc(data.date_modified_gmt)
     lines = data.line_items
-    paid_at = utc(data.date_paid_gmt) or (created if status in _PAID else None)
     # By position: a history holds millions of these, and names cost a third of the time that making one takes.
     return Order(
         str(data.id),

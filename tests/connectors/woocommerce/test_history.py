@@ -10,7 +10,7 @@ import pytest
 
 from connectors.base import Noun, Window
 from connectors.woocommerce.store import WooCommerceStore
-from rewards.changes import CouponSaved, Ignored, OrderSaved
+from rewards.changes import CouponSaved, CustomerSaved, Ignored, OrderSaved
 from sandbox.world import Seed
 from tests.connectors.woocommerce.shop import answering, standing
 from tests.connectors.woocommerce.test_mapping import ORDER
@@ -118,3 +118,16 @@ async def test_coupons_of_the_shop_are_read() -> None:
     assert [coupon.code for coupon in coupons] == ["bienvenida10", "envio-gratis", "verano5"]
     # A date alone is the beginning of that day in the shop.
     assert coupons[2].ends_at == datetime(2020, 8, 30, 22, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("settings", "admins"), [({}, 0), ({"customer_role": "all"}, 1)])
+async def test_everybody_who_has_an_account_is_read_where_the_merchant_wants_it(
+    settings: dict[str, str], admins: int
+) -> None:
+    async with standing(SMALL, **settings) as (_, store):
+        (window,) = await store.windows(Noun.CUSTOMERS, None)
+        changes = [change async for page in store.read(window, None) for change in page.changes]
+    ids = [change.customer.external_id for change in changes if isinstance(change, CustomerSaved)]
+    assert len(ids) == SMALL.customers + admins
+    assert ("1" in ids) is bool(admins)
+    assert all(change.customer.joined_at for change in changes if isinstance(change, CustomerSaved))

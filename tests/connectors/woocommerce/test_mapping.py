@@ -123,6 +123,42 @@ def test_statuses(status: str, paid: bool, ours: OrderStatus, counts_as_paid: bo
     assert (read.cancelled_at == read.source_updated_at) == (ours is OrderStatus.CANCELLED)
 
 
+@pytest.mark.parametrize(
+    ("setting", "status", "has_date", "counts_as_paid"),
+    [
+        ("processing,completed,on-hold", "on-hold", False, True),
+        ("completed wc-shipped", "shipped", False, True),
+        ("completed", "processing", True, False),  # only what is finished, by choice
+        ("completed", "completed", True, True),
+        ("completed", "shipped", True, True),  # a plugin's status after payment
+        ("completed", "pending", True, False),
+        ("completed", "refunded", True, True),
+    ],
+)
+def test_the_merchant_says_which_statuses_count(
+    setting: str, status: str, has_date: bool, counts_as_paid: bool
+) -> None:
+    body = {**ORDER, "status": status, "date_paid_gmt": ORDER["date_paid_gmt"] if has_date else None}
+    saved = order_change(msgspec.convert(body, OrderData), options(paid_statuses=setting))
+    assert isinstance(saved, OrderSaved)
+    assert (saved.order.paid_at is not None) == counts_as_paid
+    assert (saved.order.status in (OrderStatus.PAID, OrderStatus.REFUNDED)) == counts_as_paid
+
+
+def test_amounts_of_a_shop_whose_plugin_changes_prices_decimals() -> None:
+    four = order(
+        total="40.7700", total_tax="6.2156", shipping_total="4.95", line_items=[{"total": "29.6049"}]
+    )
+    assert (four.total_minor, four.tax_minor, four.subtotal_minor) == (4077, 622, 2960)
+    none = order(total="41", total_tax="6", shipping_total="5", line_items=[{"total": "30"}])
+    assert (none.total_minor, none.tax_minor, none.shipping_minor, none.subtotal_minor) == (
+        4100,
+        600,
+        500,
+        3000,
+    )
+
+
 def test_refunds_are_positive_and_without_a_time() -> None:
     first, second = order(
         refunds=[{"id": 2425, "total": "-10.00", "total_tax": "0.00"}, {"id": 2426, "total": "-0.55"}]
