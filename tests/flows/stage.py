@@ -98,7 +98,7 @@ class Shop:
         """Each grant with its code: code, email, customer, occasion, on (the day), state; oldest first."""
         return await self.stage.rows(
             """SELECT c.code, sc.email, sc.external_id AS customer, g.occasion, g.occasion_on AS on, g.due_on, g.state
-               FROM grants g JOIN promotion_codes c ON c.grant_id = g.id
+               FROM grants g JOIN promotion_codes c ON c.grant_id = g.id AND c.replaced_at IS NULL
                JOIN store_customers sc ON sc.id = g.store_customer_id WHERE g.store_id = %s ORDER BY g.id""",
             self.store.id,
         )

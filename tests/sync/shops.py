@@ -118,7 +118,8 @@ class Shop:
         """(code, state) of all grants, oldest first."""
         return await rows(
             self.database,
-            "SELECT c.code, g.state FROM grants g JOIN promotion_codes c ON c.grant_id = g.id ORDER BY g.id",
+            """SELECT c.code, g.state FROM grants g JOIN promotion_codes c ON c.grant_id = g.id
+               AND c.replaced_at IS NULL ORDER BY g.id""",
         )
 
 
