@@ -17,7 +17,7 @@ import aiohttp
 
 from connectors.turns import LocalTurns
 from rewards.changes import Change, LookAgain
-from rewards.records import Binding, Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
+from rewards.records import Benefit, Binding, Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
 
 if TYPE_CHECKING:
     from connectors.web import WebInstall
@@ -192,7 +192,7 @@ class Store(Protocol):
         ...
 
     async def push(self, drafts: Sequence[CodeDraft]) -> Sequence[PushedCode]:
-        """Makes the codes in the store (at most `Connector.push_size` at once); one answer per draft, in order.
+        """Makes the codes in the store (at most `Connector.push_size` at once, of open ones `open_push_size`); one answer per draft, in order.
 
         Repeating a draft finds the code made before instead of making another.
         """
@@ -346,4 +346,10 @@ class Connector:
     default_settings: Mapping[str, str] = field(default_factory=dict)
     # In plain words, for merchants: what this platform cannot do, or what a choice means there.
     explains: Mapping[Capability | Binding, str] = field(default_factory=dict)
+    # How many open codes one push takes, where many of them share a discount and cost less together.
+    open_push_size: int | None = None
+    # Why this platform cannot give a benefit that its capabilities allow, in words for the merchant; None when it can.
+    refuses: Callable[[Benefit], str | None] = lambda benefit: None
     web: WebInstall | None = None  # pages for merchants, below /install/<platform>
+    # Which of the operator's settings sign webhooks of every store, beside what a store's own secrets sign.
+    app_secrets: Sequence[str] = ()

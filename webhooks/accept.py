@@ -6,12 +6,12 @@ The lane and the Quart route both end here, so that they cannot differ.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
 
-from connectors.base import RawDelivery, WebhookReader
+from connectors.base import Connector, RawDelivery, Secret, WebhookReader
 from rewards.errors import (
     AppError,
     BadSignatureError,
@@ -20,7 +20,7 @@ from rewards.errors import (
 )
 from storage.deliveries import NewDelivery
 from sync.services import Services
-from webhooks.answers import KEPT, PONG, Answer, Counts
+from webhooks.answers import KEPT, NOTHING_KEPT, PONG, Answer, Counts
 from webhooks.inbox import GroupCommit, InboxLimits
 from webhooks.known_stores import KnownStore, KnownStores
 from webhooks.wakeups import Wake, Wakeups
@@ -101,28 +101,42 @@ class Acceptor:
         if reader.is_ping(delivery):
             return PONG
         claim = reader.claimed_store(delivery)
+        of_app = self._app_secrets(connector)
         store = self._stores.remembered(platform, claim)
-        if store is not None and self._is_signed(reader, delivery, store):
+        if store is not None and self._is_signed(reader, delivery, (*store.secrets, *of_app)):
             await self._inbox.keep(self._post(reader, delivery, store))
             return KEPT
         async with asyncio.timeout(self.limits.answer_seconds):
             # Read anew also when we know the store: its secret may just have been exchanged.
             store = await self._stores.find(platform, claim, younger_than_seconds=_FRESH_SECONDS)
             if store is None:
-                raise UnknownStoreError("No installed store answers to this address.")
-            if not self._is_signed(reader, delivery, store):
+                return self._of_nobody(reader, delivery, of_app)
+            if not self._is_signed(reader, delivery, (*store.secrets, *of_app)):
                 raise BadSignatureError("No secret of the store signed this.")
             await self._inbox.keep(self._post(reader, delivery, store))
         return KEPT
 
-    def _is_signed(self, reader: WebhookReader, delivery: RawDelivery, store: KnownStore) -> bool:
-        if not store.secrets:
+    def _is_signed(self, reader: WebhookReader, delivery: RawDelivery, secrets: Sequence[Secret]) -> bool:
+        if not secrets:
             return False
         try:
-            reader.verify(delivery, store.secrets, self._services.clock())
+            reader.verify(delivery, secrets, self._services.clock())
         except BadSignatureError:
             return False
         return True
+
+    def _of_nobody(self, reader: WebhookReader, delivery: RawDelivery, of_app: Sequence[Secret]) -> Answer:
+        """The answer to a post of no store of ours; one that the app's own secret signs is not sent again."""
+        if not of_app:
+            raise UnknownStoreError("No installed store answers to this address.")
+        if not self._is_signed(reader, delivery, of_app):
+            raise BadSignatureError("No secret of the app signed this.")
+        return NOTHING_KEPT
+
+    def _app_secrets(self, connector: Connector) -> Sequence[Secret]:
+        """The operator's secrets that sign posts of every store of this platform."""
+        given = self._services.apps.get(connector.platform, {})
+        return [given[name] for name in connector.app_secrets if given.get(name)]
 
     def _post(self, reader: WebhookReader, delivery: RawDelivery, store: KnownStore) -> NewDelivery:
         return NewDelivery(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from connectors.base import Capability, Connector
+from connectors.shopify.access import APP_SECRETS
+from connectors.shopify.discount_inputs import EXPLAINS, OPEN_PUSH_SIZE, why_not_benefit
 from connectors.shopify.install import ShopifyInstall
 from connectors.shopify.store import ShopifyStore
 from connectors.shopify.web import ShopifyWeb
@@ -10,14 +12,20 @@ from connectors.shopify.webhooks import ShopifyWebhooks
 
 CONNECTOR = Connector(
     platform="shopify",
-    # A bound code needs a customer record (no codes for guests), and a cancelled order keeps its code used.
+    # A bound code needs a customer record (none for guests), and a cancelled order keeps its code used.
     capabilities=frozenset(
         {
             Capability.READ_CUSTOMERS,
             Capability.READ_ORDERS,
             Capability.READ_COUPONS,
             Capability.WRITE_CODES,
+            Capability.OPEN_CODES,
             Capability.FREE_SHIPPING,
+            Capability.FREE_PRODUCT,
+            Capability.LIMIT_TO_PRODUCTS,
+            Capability.LIMIT_TO_COLLECTIONS,
+            Capability.COMBINES,
+            Capability.SHARED_LIMIT_PER_CUSTOMER,
             Capability.WEBHOOKS,
             Capability.MAINTENANCE,
         }
@@ -26,5 +34,9 @@ CONNECTOR = Connector(
     install=ShopifyInstall(),
     open_store=ShopifyStore,
     push_size=50,
+    open_push_size=OPEN_PUSH_SIZE,
+    explains=EXPLAINS,
+    refuses=why_not_benefit,
     web=ShopifyWeb(),
+    app_secrets=APP_SECRETS,
 )

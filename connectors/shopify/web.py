@@ -131,7 +131,6 @@ def _framed(title: str, lines: Sequence[str], shop: str | None, app: _App) -> We
         frame_ancestors=(f"https://{shop}", "https://admin.shopify.com") if shop else (),
         scripts=(APP_BRIDGE,),
         meta={"shopify-api-key": app.client_id.reveal()},
-        headers={"Referrer-Policy": "no-referrer"},  # the address holds the ID token
     )
 
 
