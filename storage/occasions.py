@@ -83,7 +83,7 @@ async def members_changed(
 
 # "OFFSET 0" keeps one look into the index per member: as a join, the planner would compare all members with all grants.
 # A person counts with everything that was merged into them. Of several customers in the store the one with an account
-# gets the code, then the one who ordered last, then the newest.
+# gets the code, then the one who paid last, then the newest.
 _DECIDE = """
 INSERT INTO grants (program_id, reward_id, reward_version_id, member_id, store_id, store_customer_id, occasion,
     occasion_on, due_on, valid_until, state, attempts, decided_at)
@@ -98,7 +98,7 @@ CROSS JOIN LATERAL (
     WHERE c.member_id = ANY(person.ids) AND c.store_id = %(store)s AND c.deleted_at IS NULL
         AND (c.has_account OR (%(guests)s AND c.email IS NOT NULL))
     ORDER BY c.has_account DESC,
-        (SELECT max(o.placed_at) FROM orders o WHERE o.store_customer_id = c.id) DESC NULLS LAST,
+        (SELECT max(o.paid_at) FROM orders o WHERE o.store_customer_id = c.id) DESC NULLS LAST,
         c.joined_at DESC NULLS LAST, c.id DESC
     LIMIT 1
 ) chosen

@@ -1,0 +1,217 @@
+"""What only happens on Stripe: subscriptions, delayed payments, disputes, people with several Customers."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from rewards.records import Benefit, BenefitKind, Binding
+from sandbox.server import CheckoutRefused
+from sandbox.stripe import StripeSandbox
+from sync.verify import verify_codes
+from tests.flows.stage import Shop, Stage
+
+ALL = Benefit(BenefitKind.PERCENTAGE, basis_points=10_000)
+
+
+async def with_codes(stage: Stage, *, returns: str = "never", **terms: object) -> tuple[Shop, StripeSandbox]:
+    """A shop whose members of today's birthday have their codes."""
+    shop = await stage.open(
+        StripeSandbox, customers=90, orders=60, birthday_share=1.0, answers={"setting:returns": returns}
+    )
+    await shop.rewards("birthday", validity_days=10, **terms)
+    await stage.tick()
+    assert {code["state"] for code in await shop.codes()} == {"pushed"}
+    return shop, cast(StripeSandbox, shop.sandbox)
+
+
+async def orders_with(stage: Stage, shop: Shop) -> list[dict[str, object]]:
+    """Orders that carry a code: id, whether they were paid, how many codes."""
+    return await stage.rows(
+        """SELECT external_id, status, paid_at IS NOT NULL AS is_paid, cardinality(codes) AS codes, total_minor
+           FROM orders WHERE store_id = %s AND codes <> '{}' ORDER BY id""",
+        shop.store.id,
+    )
+
+
+async def code_now(stage: Stage, shop: Shop) -> dict[str, str]:
+    """The oldest grant with the code that holds for it now, which replaces one that was given back."""
+    (found,) = await stage.rows(
+        """SELECT c.code, sc.email, sc.external_id AS customer, g.state FROM grants g
+           JOIN promotion_codes c ON c.grant_id = g.id AND c.replaced_at IS NULL
+           JOIN store_customers sc ON sc.id = g.store_customer_id WHERE g.store_id = %s ORDER BY g.id LIMIT 1""",
+        shop.store.id,
+    )
+    return found
+
+
+async def count_paid(stage: Stage, shop: Shop) -> int:
+    (found,) = await stage.rows(
+        "SELECT count(*) AS n FROM orders WHERE store_id = %s AND paid_at IS NOT NULL", shop.store.id
+    )
+    return int(found["n"])
+
+
+async def test_a_subscription_redeems_on_its_first_invoice_and_each_payment_counts_once(stage: Stage) -> None:
+    shop, sandbox = await with_codes(stage)
+    mine, *_ = await shop.codes()
+    before = await count_paid(stage, shop)
+    stage.clock.passes(seconds=5)
+    made = sandbox.till.subscribe(
+        {"customer": mine["customer"], "subtotal_minor": 3_000, "code": mine["code"]}
+    )
+    await stage.settle()
+    assert (await shop.codes())[0]["state"] == "redeemed"
+    (order,) = await orders_with(stage, shop)
+    assert order == {
+        "external_id": made["order"], "status": "paid", "is_paid": True, "codes": 1, "total_minor": 2_700,
+    }  # fmt: skip
+    stage.clock.passes(days=1)
+    sandbox.till.renew(str(made["subscription"]))
+    await shop.ask("replay")
+    await stage.settle()
+    assert await count_paid(stage, shop) == before + 2
+    assert await orders_with(stage, shop) == [order]
+    await shop.reads_history()
+    assert await count_paid(stage, shop) == before + 2
+
+
+async def test_a_subscription_that_costs_nothing_redeems_and_is_no_purchase(stage: Stage) -> None:
+    shop, sandbox = await with_codes(stage, benefit=ALL)
+    mine, *_ = await shop.codes()
+    before = await count_paid(stage, shop)
+    stage.clock.passes(seconds=5)
+    sandbox.till.subscribe({"customer": mine["customer"], "subtotal_minor": 3_000, "code": mine["code"]})
+    await stage.settle()
+    assert (await shop.codes())[0]["state"] == "redeemed"
+    assert await count_paid(stage, shop) == before
+    assert (await shop.books()).net == {}
+
+
+async def test_a_lost_webhook_of_an_invoice_is_found_again_in_the_daily_look(stage: Stage) -> None:
+    shop, sandbox = await with_codes(stage)
+    mine, *_ = await shop.codes()
+    await shop.loses_webhooks()
+    sandbox.till.subscribe({"customer": mine["customer"], "subtotal_minor": 3_000, "code": mine["code"]})
+    await stage.settle()
+    assert (await shop.codes())[0]["state"] == "pushed"
+    await shop.loses_webhooks(how_many=0)
+    await shop.reconciles()
+    assert (await shop.codes())[0]["state"] == "redeemed"
+
+
+async def test_a_delayed_payment_redeems_at_once_and_earns_when_the_bank_pays(stage: Stage) -> None:
+    shop, sandbox = await with_codes(stage)
+    mine, *_ = await shop.codes()
+    before = await count_paid(stage, shop)
+    placed = await shop.ask(
+        "checkout", customer=mine["customer"], subtotal_minor=5_000, code=mine["code"], delayed=True
+    )
+    await stage.settle()
+    assert (await shop.codes())[0]["state"] == "redeemed"
+    assert await count_paid(stage, shop) == before
+    stage.clock.passes(days=1)
+    sandbox.till.settle(placed["order"], succeeded=True)
+    await stage.settle()
+    assert await count_paid(stage, shop) == before + 1
+    assert (await shop.codes())[0]["state"] == "redeemed"
+
+
+async def test_a_delayed_payment_that_fails_gives_the_code_back_as_a_new_one(stage: Stage) -> None:
+    shop, sandbox = await with_codes(stage)
+    mine, *_ = await shop.codes()
+    who = {"customer": mine["customer"], "subtotal_minor": 5_000, "code": mine["code"]}
+    placed = await shop.ask("checkout", **who, delayed=True)
+    await stage.settle()
+    stage.clock.passes(seconds=5)
+    sandbox.till.settle(placed["order"], succeeded=False)
+    await stage.settle()
+    await stage.tick()
+    mine = await code_now(stage, shop)
+    assert mine["state"] == "pushed"
+    await shop.ask("checkout", **{**who, "code": mine["code"]})
+    await stage.settle()
+    assert (await shop.codes())[0]["state"] == "redeemed"
+
+
+async def test_a_full_refund_gives_a_new_code_where_the_merchant_wants_that(stage: Stage) -> None:
+    shop, _ = await with_codes(stage, returns="on_full_refund")
+    mine, *_ = await shop.codes()
+    order = await shop.buys(mine["email"], 5_000, mine["code"])
+    await stage.settle()
+    await shop.ask("refund", order=order, total_minor=100)
+    await stage.settle()
+    assert (await shop.codes())[0]["state"] == "redeemed"
+    await shop.ask("cancel", order=order)
+    await stage.settle()
+    await stage.tick()
+    again = await code_now(stage, shop)
+    assert again["state"] == "pushed"
+    await shop.buys(again["email"], 5_000, again["code"])
+    await stage.settle()
+    assert (await shop.codes())[0]["state"] == "redeemed"
+    assert await shop.refused(again["email"], again["code"]) == "used_up"
+
+
+@pytest.mark.parametrize("won", [True, False])
+async def test_a_dispute_takes_the_points_only_when_it_is_lost(stage: Stage, won: bool) -> None:
+    shop = await stage.open(StripeSandbox)
+    sandbox = cast(StripeSandbox, shop.sandbox)
+    await shop.earns()
+    order = await shop.buys(sandbox.world.people[1].email, 5_000)
+    await stage.settle()
+    earned = (await shop.books()).net
+    assert sum(earned.values()) > 0
+    stage.clock.passes(seconds=5)
+    dispute = sandbox.till.dispute(order)
+    await stage.settle()
+    assert (await shop.books()).net == earned
+    stage.clock.passes(seconds=5)
+    sandbox.till.close_dispute(dispute, won=won)
+    await shop.ask("replay")
+    await stage.settle()
+    assert sum((await shop.books()).net.values()) == (sum(earned.values()) if won else 0)
+
+
+async def test_a_person_with_several_customers_gets_one_code_on_the_one_who_paid_last(stage: Stage) -> None:
+    shop = await stage.open(StripeSandbox, customers=90, orders=60, birthday_share=1.0)
+    sandbox = cast(StripeSandbox, shop.sandbox)
+    twice = [p for p in sandbox.world.birthdays_due(sandbox.world.seed.today, 0) if p.number % 50 != 17]
+    person = twice[0]
+    other = sandbox.account.create_customer({"email": person.email.upper()}).id
+    await shop.ask("checkout", customer=other, subtotal_minor=4_000)
+    first = f"cus_Sbx{person.number:011d}"
+    # Looked at later, and not paid: it does not count.
+    await shop.ask("checkout", customer=first, subtotal_minor=4_000, delayed=True)
+    await stage.settle()
+    await shop.rewards("birthday", validity_days=10)
+    await stage.tick()
+    mine = [code for code in await shop.codes() if (code["email"] or "").lower() == person.email.lower()]
+    assert [code["customer"] for code in mine] == [other]
+    with pytest.raises(CheckoutRefused, match="wrong_customer"):
+        sandbox.place_order({"customer": first, "subtotal_minor": 900, "code": mine[0]["code"]})
+
+
+async def test_an_open_code_also_works_for_somebody_else_once(stage: Stage) -> None:
+    shop, _ = await with_codes(stage, binding=Binding.OPEN)
+    mine, *_ = await shop.codes()
+    await shop.buys("a.friend@people.example", 5_000, mine["code"])
+    await stage.settle()
+    assert (await shop.codes())[0]["state"] == "redeemed"
+    assert await shop.refused(mine["email"], mine["code"]) == "used_up"
+
+
+async def test_a_coupon_deleted_in_the_dashboard_is_told_and_repaired(stage: Stage) -> None:
+    shop, sandbox = await with_codes(stage)
+    (coupon,) = {code.coupon.id for code in sandbox.account.codes if code.metadata}
+    sandbox.account.delete_coupon(coupon)
+    await stage.settle()
+    report = await verify_codes(stage.services, shop.store.id)
+    assert {found.difference for found in report.differences} == {"it is gone from the store"}
+    report = await verify_codes(stage.services, shop.store.id, repair=True)
+    assert report.repaired == len(report.differences) == len(await shop.codes())
+    mine, *_ = await shop.codes()
+    await shop.buys(mine["email"], 5_000, mine["code"])
+    await stage.settle()
+    assert (await shop.codes())[0]["state"] == "redeemed"
