@@ -28,7 +28,11 @@ class CustomerDeleted:
 
 @record
 class OrderSaved:
-    """An order as it is now, refunds included where the platform lists them."""
+    """An order as it is now, refunds included where the platform lists them.
+
+    A payment that failed after all (a bank that took its days) is an order that is cancelled and was never paid: it
+    earns nothing, and a code that it carried counts as not used, whatever the merchant chose for refunds.
+    """
 
     order: Order
 

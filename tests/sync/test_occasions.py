@@ -15,6 +15,7 @@ from rewards.changes import Change, CustomerDeleted, CustomerSaved, OrderSaved
 from rewards.codes import grant_key, promotion_code
 from rewards.errors import InvalidInputError, NotFoundError
 from rewards.occasions import birthday
+from rewards.records import Binding
 from storage import code_keys, people, programs, rewards
 from storage.database import Database, DatabaseSettings
 from storage.stores import StoreRow
@@ -582,3 +583,18 @@ async def test_the_codes_key_is_made_once_and_sealed(services: Services) -> None
     async with services.database.transaction() as connection:
         other = await programs.create(connection, "Other", "EUR", NOON)
         assert await code_keys.code_key(connection, services.secret_box, other) != first
+
+
+@pytest.mark.parametrize("binding", list(Binding))
+async def test_a_bound_code_needs_an_account_and_an_open_one_does_not(
+    services: Services, binding: Binding
+) -> None:
+    async with services.database.transaction() as connection:
+        program_id = await programs.create(connection, "Test", "EUR", NOON)
+        store = await make_store(connection, program_id, platform="stripe")
+    await reward_for(services, store, binding=binding)
+    await told(services, store, born("1", 6, 15), born("2", 6, 15, has_account=False), born("3", 6, 16))
+    (run,) = (await occasions.run(services)).runs
+    is_open = binding is Binding.OPEN
+    assert (run.grants, run.without_account, run.left_out) == ((2, 0, None) if is_open else (1, 1, None))
+    assert await customers_with_grants(services) == (["1", "2"] if is_open else ["1"])

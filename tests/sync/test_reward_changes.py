@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from connectors.base import Capability
 from rewards.errors import InvalidInputError, NotFoundError
-from rewards.records import Benefit, BenefitKind
+from rewards.records import Benefit, BenefitKind, Binding
 from rewards.terms import RewardTerms
 from storage import rewards
+from sync import abilities, occasions
 from sync.reward_changes import change_reward, create_reward
 from sync.services import Services
 from tests.factories import make_program, make_store, new_store
@@ -53,7 +55,7 @@ async def test_a_store_must_be_able_to_do_it(services: Services) -> None:
     stripe = await program_with(services, "stripe")
     dollars = await program_with(services, "woocommerce", "USD")
     free = RewardTerms(Benefit(BenefitKind.FREE_SHIPPING))
-    for program_id, terms, words in [(stripe, free, "free shipping"), (dollars, FIVE_EUR, "USD")]:
+    for program_id, terms, words in [(stripe, free, "shipping"), (dollars, FIVE_EUR, "USD")]:
         with pytest.raises(InvalidInputError, match=words):
             await create_reward(
                 services, program_id, name="Birthday", trigger="birthday", terms=terms, actor="merchant"
@@ -83,3 +85,85 @@ async def test_an_unknown_trigger_is_refused(services: Services) -> None:
         await create_reward(
             services, program_id, name="Moon", trigger="full_moon", terms=TEN_PERCENT, actor="merchant"
         )
+
+
+async def test_the_new_terms_are_kept_and_compared(services: Services) -> None:
+    program_id = await program_with(services, "stripe")
+    benefit = replace(TEN_PERCENT.benefit, product_external_ids=("prod_1", "prod_2"), first_time_only=True)
+    terms = replace(TEN_PERCENT, benefit=benefit, binding=Binding.OPEN)
+    made = await create_reward(
+        services, program_id, name="Open", trigger="birthday", terms=terms, actor="merchant"
+    )
+    assert made.terms == terms
+    same = await change_reward(services, program_id, made.id, actor="merchant", terms=terms)
+    assert same.version == 1
+    closed = await change_reward(
+        services, program_id, made.id, actor="merchant", terms=replace(terms, binding=Binding.BOUND)
+    )
+    assert (closed.version, closed.terms.binding) == (2, Binding.BOUND)
+    async with services.database.transaction() as connection:
+        found = await rewards.versions(connection, program_id, [made.version_id])
+    assert found[made.version_id].terms == terms
+
+
+async def test_versions_from_before_have_the_defaults(services: Services) -> None:
+    program_id = await program_with(services, "woocommerce")
+    made = await create_reward(
+        services, program_id, name="Old", trigger="birthday", terms=TEN_PERCENT, actor="merchant"
+    )
+    await rows(
+        services.database,
+        """UPDATE reward_versions SET rules = '{}', benefit = benefit - 'product_external_ids'
+               - 'collection_external_ids' - 'first_time_only' RETURNING id""",
+    )
+    same = await change_reward(services, program_id, made.id, actor="merchant", terms=TEN_PERCENT)
+    assert (same.version, same.terms) == (1, TEN_PERCENT)
+
+
+async def test_a_store_that_cannot_give_it_is_left_out_by_name(services: Services) -> None:
+    program_id = await program_with(services, "woocommerce")
+    async with services.database.transaction() as connection:
+        stripe = await make_store(connection, program_id, platform="stripe")
+    free = RewardTerms(Benefit(BenefitKind.FREE_SHIPPING))
+    made = await create_reward(
+        services, program_id, name="Free", trigger="birthday", terms=free, actor="merchant"
+    )
+    async with services.database.transaction() as connection:
+        notes = await abilities.notes_for(services, connection, program_id, free)
+    (note,) = [note for note in notes if note.is_left_out]
+    assert (note.store_id, "shipping" in note.note) == (stripe.id, True)
+    runs = (await occasions.run(services)).runs
+    assert {run.store_id: run.left_out for run in runs}[stripe.id] == note.note
+    assert [run.left_out for run in runs if run.store_id != stripe.id] == [None]
+    assert made.is_on
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        (replace(TEN_PERCENT, binding=Binding.OPEN), "whoever holds them"),
+        (replace(TEN_PERCENT, combines=True), "together"),
+        (RewardTerms(Benefit(BenefitKind.FREE_PRODUCT, product_external_ids=("7",))), "free product"),
+        (RewardTerms(replace(TEN_PERCENT.benefit, product_external_ids=("7",))), "product"),
+        (RewardTerms(replace(TEN_PERCENT.benefit, collection_external_ids=("7",))), "collection"),
+        (RewardTerms(replace(TEN_PERCENT.benefit, first_time_only=True)), "first order"),
+    ],
+)
+async def test_what_a_platform_cannot_do_is_refused_in_its_words(
+    services: Services, terms: RewardTerms, words: str
+) -> None:
+    """By a platform that can put plain codes into its stores, and nothing else."""
+    said = {Binding.BOUND: "Only the member can use it."}
+    plain = replace(
+        services.connectors["woocommerce"], capabilities=frozenset({Capability.WRITE_CODES}), explains=said
+    )
+    ours = replace(services, connectors={"woocommerce": plain})
+    program_id = await program_with(ours, "woocommerce")
+    with pytest.raises(InvalidInputError, match=f"The store Store: .*{words}"):
+        await create_reward(ours, program_id, name="x", trigger="birthday", terms=terms, actor="merchant")
+    async with services.database.transaction() as connection:
+        notes = await abilities.notes_for(ours, connection, program_id, TEN_PERCENT)
+    assert [note.note for note in notes] == [
+        "Only the member can use it.",
+        "Members without an account in this store get no code; --binding open would reach them.",
+    ]
