@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from app.settings import PREFIX, Settings
 from rewards.errors import DatabaseError
-from storage import doctor
+from storage import doctor, stores
 from storage.database import Database
 from storage.doctor import Finding
 from storage.jobs import count_workers
 from storage.migrate import applied_names
+from storage.stores import StoreRow
+
+MOST_STORES = 20
 
 
 async def examine(settings: Settings) -> list[Finding]:
     """All findings. Never raises AppError."""
     findings = await doctor.examine(settings.database, settings.key_text)
     if all(found.ok for found in findings if found.name in ("database server", "tables")):
-        findings += await _workers(settings)
+        findings += await _at_work(settings)
     findings.append(_public_url(settings))
     return findings
 
 
-async def _workers(settings: Settings) -> list[Finding]:
-    """Nothing where there are no tables yet, so that nobody can have worked."""
+async def _at_work(settings: Settings) -> list[Finding]:
+    """Workers and stores; nothing where there are no tables yet, so that nobody can have worked."""
     name = "workers"
     try:
         database = await Database.open(settings.database)
@@ -32,26 +36,49 @@ async def _workers(settings: Settings) -> list[Finding]:
                 if not await applied_names(connection):
                     return []
                 alive, waiting = await count_workers(connection, settings.stalled_seconds)
+                active = await stores.every(connection, "active")
         finally:
             await database.close()
     except DatabaseError as error:
         return [Finding(name, False, str(error))]
+    return [_workers(alive, waiting), *_stores(active)]
+
+
+def _workers(alive: int, waiting: int) -> Finding:
+    name = "workers"
     if alive:
-        return [Finding(name, True, f"alive; jobs that wait: {waiting}")]
+        return Finding(name, True, f"alive; jobs that wait: {waiting}")
     if waiting:
         said = f"none is alive; jobs that wait: {waiting}; run `perennial serve` or `perennial worker`"
-        return [Finding(name, False, said)]
-    return [Finding(name, True, "none is alive; `perennial serve` runs them")]
+        return Finding(name, False, said)
+    return Finding(name, True, "none is alive; `perennial serve` runs them")
+
+
+def _stores(active: Sequence[StoreRow]) -> list[Finding]:
+    """What merchants should know. It is no fault: work goes on without, as far as it can."""
+    noticed = [store for store in active if store.notices or store.polled_because]
+    findings = [
+        Finding(f"store {store.id}", True, " ".join(_notices(store))) for store in noticed[:MOST_STORES]
+    ]
+    if len(noticed) > MOST_STORES:
+        said = f"{len(noticed) - MOST_STORES} have notices too; `perennial stores` shows them"
+        findings.append(Finding("more stores", True, said))
+    return findings
+
+
+def _notices(store: StoreRow) -> list[str]:
+    because = store.polled_because
+    return [*store.notices, *([f"Changes are read on a schedule: {because}"] if because else [])]
 
 
 def _public_url(settings: Settings) -> Finding:
-    """Not being reachable is no fault: `perennial sync` works without."""
+    """Not being reachable is no fault: what changes is read on a schedule."""
     name = "public address"
     if settings.public_url is None:
         return Finding(
             name,
             True,
-            f"{PREFIX}PUBLIC_URL is not set: platforms cannot send webhooks, `perennial sync` reads instead",
+            f"{PREFIX}PUBLIC_URL is not set: platforms cannot send webhooks; changes are read on a schedule",
         )
     if urlsplit(settings.public_url).scheme != "https":
         return Finding(name, True, f"{settings.public_url}; platforms send webhooks to https addresses only")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -126,7 +127,11 @@ class _Desk:
             cookie = "" if answer.frame_ancestors else request.cookies.get(COOKIE) or new_cookie()
             token = self._tokens().token(goes_to, cookie, self._services.clock())
             form = {"action": goes_to, "field": FIELD, "token": token}
-        text = await render_template("install.html", page=answer, form=form, version=version())
+        links = {
+            label: address for label, address in answer.links.items() if is_allowed(address, self._services)
+        }
+        page = replace(answer, links=links)
+        text = await render_template("install.html", page=page, form=form, version=version())
         response = Response(text, status=answer.status, content_type="text/html; charset=utf-8")
         response.headers.update({**answer.headers, **headers_of(answer, self._services)})
         if cookie:

@@ -122,6 +122,17 @@ async def finish(connection: Connection, store_id: int, run_id: int, now: dateti
     return dict(found["counts"]) if found else {}
 
 
+async def remove_readings(connection: Connection, finished_before: datetime) -> None:
+    """Removes old readings of mere changes; a store's last one stays, since the next goes on from it."""
+    await connection.execute(
+        """DELETE FROM import_runs r
+           WHERE kind = 'history' AND state = 'done' AND since IS NOT NULL AND finished_at < %s
+             AND EXISTS (SELECT 1 FROM import_runs later WHERE later.store_id = r.store_id
+                         AND later.kind = 'history' AND later.state = 'done' AND later.started_at > r.started_at)""",
+        (finished_before,),
+    )
+
+
 async def note_error(connection: Connection, store_id: int, run_id: int, error: str) -> None:
     """Keeps why the run stopped; it goes on from its cursors when it is run again."""
     await connection.execute(

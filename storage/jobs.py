@@ -48,6 +48,16 @@ async def stores_to_reconcile(connection: Connection, today: Mapping[str, date])
     return [found["id"] for found in await cursor.fetchall()]
 
 
+async def stores_to_poll(connection: Connection, read_before: datetime, at_most: int) -> list[int]:
+    """Active stores without webhooks whose changes were read last before this moment, the longest ago first."""
+    cursor = await connection.execute(
+        """SELECT id FROM stores WHERE status = 'active' AND polled_because IS NOT NULL AND synced_at <= %s
+           ORDER BY synced_at, id LIMIT %s""",
+        (read_before, at_most),
+    )
+    return [found["id"] for found in await cursor.fetchall()]
+
+
 async def store_of_run(connection: Connection, run_id: int) -> int | None:
     """The store of a past-action run."""
     cursor = await connection.execute("SELECT store_id FROM backfill_runs WHERE id = %s", (run_id,))

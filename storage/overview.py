@@ -24,6 +24,8 @@ class StoreOverview:
     program_is_on: bool
     earning_from: datetime | None
     webhook_address: str | None
+    polled_because: str | None
+    notices: list[str]
     installed_at: datetime
     synced_at: datetime | None
     last_reconciled_on: date | None
@@ -41,7 +43,8 @@ class StoreOverview:
 
 _OVERVIEW = """
 SELECT s.id, s.platform, s.external_id, s.name, s.status, s.status_reason, s.time_zone, s.currency, s.program_id,
-    p.is_on AS program_is_on, s.earning_from, s.webhook_address, s.installed_at, s.synced_at, s.last_reconciled_on,
+    p.is_on AS program_is_on, s.earning_from, s.webhook_address, s.polled_because,
+    coalesce(s.notices, '[]') AS notices, s.installed_at, s.synced_at, s.last_reconciled_on,
     (SELECT r.error FROM import_runs r WHERE r.store_id = s.id AND r.state = 'running'
      ORDER BY r.id DESC LIMIT 1) AS sync_error,
     people.customers, people.guests,

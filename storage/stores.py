@@ -79,6 +79,18 @@ async def every(connection: Connection, status: str | None = None) -> list[Store
     return [_row(found) for found in await cursor.fetchall()]
 
 
+async def active_after(
+    connection: Connection, platforms: Sequence[str], after_id: int, at_most: int
+) -> list[StoreRow]:
+    """Active stores of these platforms with ids after this one, by id."""
+    cursor = await connection.execute(
+        f"""SELECT {_COLUMNS} FROM stores WHERE id > %s AND status = 'active' AND platform = ANY(%s)
+            ORDER BY id LIMIT %s""",
+        (after_id, list(platforms), at_most),
+    )
+    return [_row(found) for found in await cursor.fetchall()]
+
+
 async def add(
     connection: Connection,
     program_id: int,
@@ -163,6 +175,14 @@ async def set_settings(connection: Connection, store_id: int, settings: Mapping[
     """Sets these settings of the store; the others stay."""
     await connection.execute(
         "UPDATE stores SET settings = settings || %s::jsonb WHERE id = %s", (Jsonb(dict(settings)), store_id)
+    )
+
+
+async def drop_setting(connection: Connection, store_id: int, name: str) -> None:
+    """Takes a setting away; writes nothing when it is not there."""
+    await connection.execute(
+        "UPDATE stores SET settings = settings - %s::text WHERE id = %s AND settings ? %s",
+        (name, store_id, name),
     )
 
 

@@ -540,5 +540,7 @@ EXTRA_SQL: tuple[str, ...] = (
     "CREATE INDEX privacy_requests_by_store ON privacy_requests (store_id, id)",
     "CREATE INDEX deliveries_waiting ON deliveries (store_id, id) WHERE state = 'waiting'",
     "CREATE INDEX audit_by_program ON audit_events (program_id, id)",
+    "CREATE INDEX import_runs_by_store ON import_runs (store_id, id)",
+    "CREATE INDEX import_windows_by_run ON import_windows (run_id)",
     "CREATE UNIQUE INDEX tickets_by_digest ON tickets (platform, digest)",
 )

@@ -23,6 +23,7 @@ from sync import upkeep
 from sync.attempts import OUTAGES, Do, Pauses, attempt
 from sync.engine import AgainError, Patience, PatientJobManager, make_app, open_app
 from sync.kinds import TERMS, Kind
+from sync.maintenance import maintain, platforms_to_maintain
 from sync.services import Services
 
 logger = logging.getLogger(__name__)
@@ -130,17 +131,24 @@ def build(services: Services, work: Work, pauses: Pauses | None = None) -> Jobs:
 
     async def tick(services: Services, _: int) -> None:
         await upkeep.tick(services, jobs.wake)
+        if platforms_to_maintain(services):
+            await jobs.wake(Kind.MAINTENANCE, 0)
 
     async def housekeeping(services: Services, _: int) -> None:
         await upkeep.clear_away(services, jobs.manager)
+
+    async def maintenance(services: Services, after_id: int) -> None:
+        await maintain(services, after_id, jobs.wake)
 
     jobs.define(Kind.DRAIN, work.drain)
     jobs.define(Kind.PUSH, work.push)
     jobs.define(Kind.IMPORT_HISTORY, work.import_history)
     jobs.define(Kind.RECONCILE, work.reconcile)
+    jobs.define(Kind.POLL, work.import_history)  # what changed since the last time
     jobs.define(Kind.BACKFILL, work.backfill)
     jobs.define(Kind.UNDO_BACKFILL, work.undo_backfill)
     jobs.define(Kind.OCCASIONS, occasions)
     jobs.define(Kind.TICK, tick)
     jobs.define(Kind.HOUSEKEEPING, housekeeping)
+    jobs.define(Kind.MAINTENANCE, maintenance)
     return jobs

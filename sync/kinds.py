@@ -14,11 +14,13 @@ class Kind(StrEnum):
     PUSH = "push"
     IMPORT_HISTORY = "import_history"
     RECONCILE = "reconcile"
+    POLL = "poll"
     BACKFILL = "backfill"
     UNDO_BACKFILL = "undo_backfill"
     OCCASIONS = "occasions"
     TICK = "tick"
     HOUSEKEEPING = "housekeeping"
+    MAINTENANCE = "maintenance"
 
 
 class Queue(StrEnum):
@@ -59,9 +61,12 @@ TERMS: Mapping[Kind, Terms] = {
         Queue.RUNS, Subject.STORE, "import", is_wake_up=False, needs_active_store=True
     ),
     Kind.RECONCILE: Terms(Queue.RUNS, Subject.STORE, "reconcile", is_wake_up=True, needs_active_store=True),
+    Kind.POLL: Terms(Queue.RUNS, Subject.STORE, "poll", is_wake_up=True, needs_active_store=True),
     Kind.BACKFILL: Terms(Queue.RUNS, Subject.RUN, "run", is_wake_up=False),
     Kind.UNDO_BACKFILL: Terms(Queue.RUNS, Subject.RUN, "run", is_wake_up=False),
     Kind.OCCASIONS: Terms(Queue.CODES, Subject.NONE, "occasions", is_wake_up=True),
     Kind.TICK: Terms(Queue.CHANGES, Subject.NONE, "tick", is_wake_up=True),
     Kind.HOUSEKEEPING: Terms(Queue.RUNS, Subject.NONE, "housekeeping", is_wake_up=True),
+    # Its number is the store after which it begins.
+    Kind.MAINTENANCE: Terms(Queue.RUNS, Subject.NONE, "maintenance", is_wake_up=True),
 }

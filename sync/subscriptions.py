@@ -79,10 +79,10 @@ async def look_after(services: Services, store: StoreRow) -> WebhookLook:
     Never fails for the platform's sake: what a key may not do, or what must wait, is told in the note, and changes are
     read on a schedule meanwhile.
     """
-    address = store.webhook_address or address_of(services, store)
-    if address is None or why_not(services, services.connector(store)) is not None:
-        return WebhookLook()
     was_set_up = store.webhook_address is not None
+    address = store.webhook_address or address_of(services, store)
+    if address is None or (not was_set_up and why_not(services, services.connector(store)) is not None):
+        return WebhookLook()
     try:
         if was_set_up and await services.open_store(store).is_subscribed(address):
             return await _found(services, store, WebhookLook(WebhookState.ON))

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from rewards.errors import InvalidInputError
 from rewards.occasions import local_today
-from storage import deliveries
+from storage import budgets, deliveries, imports, tickets
 from storage import jobs as queries
 from sync.engine import PatientJobManager
 from sync.kinds import Kind
@@ -25,6 +25,10 @@ TICK = "*/15 * * * *"
 DAY_SECONDS = 24 * 60 * 60
 KEPT_DAYS = 30
 _AT_ONCE = 5_000
+HALF_A_TICK = timedelta(minutes=7.5)
+_MOST_POLLED = 1_000  # at one tick; the longest unread first
+# Readings of changes, of which there may be a hundred a day: see storage.imports.
+_KEPT_READINGS = timedelta(days=2)
 
 
 class Wake(Protocol):
@@ -42,7 +46,11 @@ async def tick(services: Services, wake: Wake) -> None:
     async with services.database.transaction() as connection:
         zones = await queries.time_zones(connection)
         due = await queries.stores_to_reconcile(connection, _days(zones, now))
+        # To the nearest tick: what was read just after one is due at the next.
+        read_before = now - timedelta(minutes=services.poll_minutes) + HALF_A_TICK
+        unread = await queries.stores_to_poll(connection, read_before, _MOST_POLLED)
     await wake(Kind.RECONCILE, *due)
+    await wake(Kind.POLL, *unread)
     # The waiting job is the memory of when it was done last.
     await wake(Kind.HOUSEKEEPING, 0, in_seconds=DAY_SECONDS)
 
@@ -58,11 +66,16 @@ async def sweep(services: Services, wake: Wake) -> None:
 
 
 async def clear_away(services: Services, manager: PatientJobManager) -> None:
-    """Removes ended jobs and handled deliveries of more than 30 days ago."""
+    """Removes ended jobs and handled deliveries of more than 30 days ago, and what nobody can use any more."""
     await manager.delete_old_jobs(
         nb_hours=KEPT_DAYS * 24, include_failed=True, include_cancelled=True, include_aborted=True
     )
-    before = services.clock() - timedelta(days=KEPT_DAYS)
+    now = services.clock()
+    async with services.database.transaction() as connection:
+        await budgets.remove_idle(connection)
+        await tickets.remove_old(connection, now)
+        await imports.remove_readings(connection, now - _KEPT_READINGS)
+    before = now - timedelta(days=KEPT_DAYS)
     while True:
         async with services.database.transaction() as connection:
             removed = await deliveries.remove_handled(connection, before, _AT_ONCE)

@@ -17,7 +17,7 @@ from sync.history import run_import
 from sync.reconcile import ReconcileReport
 from sync.reconcile import reconcile as look_at
 from sync.services import Services
-from sync.subscriptions import WebhookState
+from sync.subscriptions import WebhookState, polling_note
 
 
 @click.command()
@@ -28,22 +28,28 @@ async def stores(services: Services, as_json: bool) -> None:
     async with services.database.transaction() as connection:
         found = await overview(connection)
     if as_json:
-        output.document({"stores": [_document(store) for store in found]})
+        output.document({"stores": [_document(services, store) for store in found]})
     elif not found:
         output.say("No store is connected yet: `perennial connect --help` shows how.")
     else:
-        _show(found)
+        _show(services, found)
 
 
-def _document(store: StoreOverview) -> dict[str, object]:
+def _document(services: Services, store: StoreOverview) -> dict[str, object]:
     from dataclasses import asdict
 
     document = asdict(store)
     inbox = {state: document.pop(f"deliveries_{state}") for state in ("waiting", "handled", "broken")}
-    return document | {"deliveries": inbox}
+    return document | {"deliveries": inbox, "notices": _notices(services, store)}
 
 
-def _show(found: list[StoreOverview]) -> None:
+def _notices(services: Services, store: StoreOverview) -> list[str]:
+    """What the merchant should know of a store: what its platform says, and that it is read on a schedule."""
+    polling = [polling_note(services, store.polled_because)] if store.polled_because else []
+    return [*store.notices, *polling]
+
+
+def _show(services: Services, found: list[StoreOverview]) -> None:
     columns = ">Store Platform Name Status >Program >Customers >Guests >Orders >Points Earning Synced Webhooks".split()
     rows = [
         (
@@ -70,6 +76,8 @@ def _show(found: list[StoreOverview]) -> None:
             output.say(
                 f"\nReading store {store.id} stopped: {store.sync_error} `perennial sync {store.id}` goes on."
             )
+        for notice in _notices(services, store):
+            output.say(f"\nStore {store.id}: {notice}")
     output.say("\nTimes are each store's own.")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tortoise import migrations
-from tortoise.migrations import operations as ops
 import functools
 from json import dumps, loads
+
+from tortoise import fields, migrations
 from tortoise.contrib.postgres.fields import ArrayField
 from tortoise.fields.base import OnDelete
-from tortoise import fields
+from tortoise.migrations import operations as ops
 
 
 class Migration(migrations.Migration):
@@ -761,6 +761,8 @@ class Migration(migrations.Migration):
                 "CREATE INDEX privacy_requests_by_store ON privacy_requests (store_id, id)",
                 "CREATE INDEX deliveries_waiting ON deliveries (store_id, id) WHERE state = 'waiting'",
                 "CREATE INDEX audit_by_program ON audit_events (program_id, id)",
+                "CREATE INDEX import_runs_by_store ON import_runs (store_id, id)",
+                "CREATE INDEX import_windows_by_run ON import_windows (run_id)",
                 "CREATE UNIQUE INDEX tickets_by_digest ON tickets (platform, digest)",
             ]
         ),
