@@ -82,7 +82,7 @@ def delete(sandbox: Sandbox, code: str) -> None:
         _tell(sandbox, "discounts/delete", {"admin_graphql_api_id": gid})
     else:
         assert isinstance(sandbox, WooCommerceSandbox)
-        coupon = sandbox.coupons.by_code[code.lower()]
+        (coupon,) = [one for one in sandbox.coupons.by_id.values() if one.fields["code"] == code.lower()]
         sandbox.coupons.delete(coupon.id, force=True)
         sandbox.queue.happened(coupon.id, "coupon.deleted")
 
