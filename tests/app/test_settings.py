@@ -79,3 +79,21 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_shown(name: str, value: s
 def test_a_setting_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValidationError):
         Settings(prot=8000)
+
+
+def test_a_platforms_app_is_read_as_it_is_written() -> None:
+    printed = _printed(
+        "{p: {n: v.get_secret_value() for n, v in app.items()} for p, app in settings.apps.items()}",
+        PERENNIAL_APPS__ACME__CLIENT_ID="007",
+        PERENNIAL_APPS__ACME__CLIENT_SECRET="12345e67",
+        PERENNIAL_APPS__ACME__EMPTY="",
+        PERENNIAL_APPS__OTHER__KEY="x__y",
+    )
+    assert printed == str(
+        {"acme": {"client_id": "007", "client_secret": "12345e67"}, "other": {"key": "x__y"}}
+    )
+    assert "12345e67" not in _printed("settings", PERENNIAL_APPS__ACME__CLIENT_SECRET="12345e67")
+
+
+def test_changes_are_not_read_more_often_than_they_are_looked_for() -> None:
+    assert "POLL_MINUTES" in _printed("settings", PERENNIAL_POLL_MINUTES="5")
