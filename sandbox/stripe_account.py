@@ -143,7 +143,14 @@ class Account:
         """The object as it is now."""
         if isinstance(row, (CouponRow, CodeRow)):
             return row.show(expand, now=self.now)
-        return row.show(expand)
+        shown = row.show(expand)
+        if isinstance(row, SessionRow) and row.customer and "customer" in expand:
+            shown["customer"] = self._customer_or_what_is_left(row.customer)
+        return shown
+
+    def _customer_or_what_is_left(self, external_id: str) -> Json:
+        held = self.customers.by_id.get(external_id)
+        return held.show() if held else {"id": external_id, "object": "customer", "deleted": True}
 
     # -- customers ---------------------------------------------------------------------------------------------------
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from connectors.stripe import birthdays, mapping
 from connectors.stripe.billing import EXPAND_INVOICE, INVOICE, Invoice, order_of_invoice
 from connectors.stripe.client import Client
-from connectors.stripe.mapping import CustomerObject, Session
+from connectors.stripe.errors import unreadable
+from connectors.stripe.mapping import CustomerObject, PromotionCode, Session
 from rewards.changes import Change, Ignored, LookAgain
 from rewards.errors import RefusedError
 
-SESSION = "checkout.session"  # what is looked at again
+SESSION, CODE = "checkout.session", "promotion_code"  # what is looked at again
 
 
 class _Typed(msgspec.Struct, gc=False):
@@ -40,10 +42,10 @@ class FilledSession(Session, gc=False):
 
 
 class _SessionOfCustomer(msgspec.Struct, gc=False):
-    """A session with its Customer expanded."""
+    """A session with its Customer expanded; of a deleted one only the id is left."""
 
     id: str
-    customer: CustomerObject | None = None
+    customer: dict[str, Any] | None = None
     custom_fields: list[_Field] | None = None
 
 
@@ -60,6 +62,8 @@ class Looks:
             return await self._invoice(thing.external_id)
         if thing.kind == SESSION:
             return await self._session(thing.external_id)
+        if thing.kind == CODE:
+            return await self._code(thing.external_id)
         raise RefusedError(f"Nothing is known of {thing.kind} on Stripe.", code="unknown_kind")
 
     async def _invoice(self, external_id: str) -> Sequence[Change]:
@@ -70,16 +74,28 @@ class Looks:
         )
         return [order_of_invoice(found)] if found else []
 
+    async def _code(self, external_id: str) -> Sequence[Change]:
+        found = await self._client.find(
+            "GET /v1/promotion_codes/id",
+            lambda sdk: sdk.v1.promotion_codes.retrieve_async(external_id, {"expand": ["promotion.coupon"]}),
+            PromotionCode,
+        )
+        return [mapping.code_saved(found)] if found else []
+
     async def _session(self, external_id: str) -> Sequence[Change]:
         found = await self._client.find(
             "GET /v1/checkout/sessions/id",
             lambda sdk: sdk.v1.checkout.sessions.retrieve_async(external_id, {"expand": ["customer"]}),
             _SessionOfCustomer,
         )
-        if found is None or found.customer is None:
+        if found is None or found.customer is None or found.customer.get("deleted"):
             return []
+        try:
+            customer = msgspec.convert(found.customer, CustomerObject)
+        except msgspec.ValidationError:
+            raise unreadable() from None
         typed = typed_birthday(found.custom_fields, self._settings)
-        return [mapping.customer_saved(found.customer, self._settings, typed)]
+        return [mapping.customer_saved(customer, self._settings, typed)]
 
 
 def birthday_in(session: FilledSession, settings: Mapping[str, str]) -> LookAgain | Ignored:

@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from connectors.base import Noun, Secret, StoreAccess, StoreOptions
+from connectors.base import Noun, Secret, StoreAccess, StoreOptions, WritesBirthdays
 from connectors.stripe import CONNECTOR
-from rewards.records import Benefit, BenefitKind, CodeDraft, KnownCode
+from rewards.records import Benefit, BenefitKind, Birthday, CodeDraft, KnownCode
 from sandbox.server import CheckoutRefused, Handler
 from sandbox.stripe import StripeSandbox
 from sandbox.world import EarningRule, Seed, World
@@ -83,12 +83,17 @@ class Listening(StripeSandbox):
 async def everything(sandbox: StripeSandbox, session: aiohttp.ClientSession) -> None:
     """Every kind of request that the connector makes."""
     found = await CONNECTOR.install.installation(sandbox.connect_answers(), session)
-    options = StoreOptions("EUR", "Europe/Madrid", {**found.settings, "requests_per_second": "0"})
+    settings = {"requests_per_second": "0", "currency_rates": "USD=1.1", "birthday_field": "dob"}
+    options = StoreOptions("EUR", "Europe/Madrid", {**found.settings, **settings})
     store = CONNECTOR.open_store(
         StoreAccess(found.external_id, found.credentials, options, found.api_base), session
     )
     await store.facts()
     await store.subscribe("http://127.0.0.1:1/webhooks/stripe/one", Secret("unused"))
+    who = {"customer": "cus_Sbx00000000003", "subtotal_minor": 5_000, "code": "WELCOME10"}
+    sandbox.till.subscribe(who)
+    order = str(sandbox.place_order({**who, "field": ["dob", "1990-04-03"]})["order"])
+    sandbox.till.dispute(order)
     for noun in Noun:
         for since in (None, sandbox.clock() - timedelta(days=400)):
             for window in await store.windows(noun, since):
@@ -97,7 +102,14 @@ async def everything(sandbox: StripeSandbox, session: aiohttp.ClientSession) -> 
     now = sandbox.clock()
     benefits = [
         Benefit(BenefitKind.PERCENTAGE, basis_points=1_250, currency="EUR", minimum_minor=2_000),
-        Benefit(BenefitKind.AMOUNT, amount_minor=500, currency="EUR"),
+        Benefit(
+            BenefitKind.AMOUNT,
+            amount_minor=500,
+            currency="EUR",
+            minimum_minor=2_000,
+            product_external_ids=("prod_Sbx00000000001",),
+            first_time_only=True,
+        ),
     ]
     drafts = [
         CodeDraft(
@@ -116,6 +128,8 @@ async def everything(sandbox: StripeSandbox, session: aiohttp.ClientSession) -> 
     await store.revoke(KnownCode("CODE-1", None, None))
     sandbox.account.delete_coupon(str(pushed[1].coupon_external_id))
     assert (await store.restore(drafts[1], known[1])).external_id != known[1].external_id
+    assert isinstance(store, WritesBirthdays)
+    await store.write_birthday("cus_Sbx00000000003", Birthday(4, 3, 1990))
     await store.unsubscribe("http://127.0.0.1:1/webhooks/stripe/one")
 
 
@@ -144,6 +158,13 @@ async def test_every_seeded_object_and_event_is_valid(sandbox: StripeSandbox) ->
     placed = sandbox.place_order({"email": "somebody@people.example", "subtotal_minor": 5_000})
     sandbox.refund_order(str(placed["order"]), 1_000)
     sandbox.fail_refund(account.refunds.rows[-1].id)
+    who = {"customer": "cus_Sbx00000000003", "subtotal_minor": 5_000, "code": "WELCOME10"}
+    made = sandbox.till.subscribe({**who, "field": ["dob", "1990-04-03"]})
+    sandbox.till.renew(str(made["subscription"]))
+    for succeeded in (True, False):
+        waiting = sandbox.place_order({**who, "delayed": True, "field": ["dob", "1990-04-03"]})
+        sandbox.till.settle(str(waiting["order"]), succeeded=succeeded)
+    sandbox.till.close_dispute(sandbox.till.dispute(str(made["order"])), won=False)
     for shelf in (
         account.customers,
         account.charges,
@@ -151,14 +172,26 @@ async def test_every_seeded_object_and_event_is_valid(sandbox: StripeSandbox) ->
         account.refunds,
         account.coupons,
         account.codes,
+        account.products,
+        account.invoices,
+        account.disputes,
     ):
+        assert len(shelf), shelf
         for row in shelf:
             assert spec.resource(row.object, account.shown(row)) == [], row
+    for invoice in account.invoices:
+        expanded = account.shown(
+            invoice, frozenset({"payments", "total_discount_amounts.discount", "discounts"})
+        )
+        assert spec.resource("invoice", expanded) == [], expanded
     assert {event.type for event in account.events} == {
         "charge.succeeded", "checkout.session.completed", "refund.created", "charge.refunded", "refund.failed",
+        "invoice.paid", "promotion_code.updated", "charge.dispute.created", "charge.dispute.closed",
+        "checkout.session.async_payment_succeeded", "checkout.session.async_payment_failed",
     }  # fmt: skip
     for event in account.events:
         assert spec.resource("event", event.show()) == []
+        assert spec.resource(str(event.data["object"]), event.data) == [], event.type
 
 
 @needs_document

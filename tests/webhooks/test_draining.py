@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import psycopg
 import pytest
 
-from connectors.base import RawDelivery, StoreOptions
+from connectors.base import RawDelivery, Store, StoreOptions
 from connectors.woocommerce import CONNECTOR
 from connectors.woocommerce.webhooks import WooCommerceWebhooks
-from rewards.changes import Change
-from rewards.errors import DatabaseError, NotFoundError
+from rewards.changes import Change, LookAgain
+from rewards.errors import DatabaseError, NotFoundError, RefusedError, RetryLaterError
 from storage import deliveries
 from storage.database import Database
 from sync.services import Services
@@ -168,6 +170,57 @@ async def test_a_mistake_of_a_reader_is_put_off_and_told_without_personal_data(
     assert await drain(clumsy, shop.id) == 6
     (bad,) = [row for row in await inbox(database) if row["state"] != "handled"]
     assert (bad["state"], bad["attempts"], bad["note"]) == ("waiting", 1, "KeyError")
+
+
+class _Terse(WooCommerceWebhooks):
+    """A reader whose posts only name what they tell of."""
+
+    def parse(self, delivery: RawDelivery, options: StoreOptions) -> Sequence[Change]:
+        return (LookAgain("order", str(json.loads(delivery.body)["id"])),)
+
+
+class _Answering:
+    """A shop that tells of any order; of the third it cannot yet, the fourth is gone, the fifth may not be seen."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+
+    async def look(self, thing: LookAgain) -> Sequence[Change]:
+        self.asked[thing.external_id] += 1
+        if thing.external_id == "3" and self.asked["3"] == 1:
+            raise RetryLaterError("The shop does not answer.")
+        if thing.external_id == "4":
+            return []
+        if thing.external_id == "5":
+            raise RefusedError("The key may not read orders.")
+        return WooCommerceWebhooks().parse(
+            RawDelivery({"x-wc-webhook-topic": "order.updated"}, order(int(thing.external_id))),
+            StoreOptions("EUR", "UTC"),
+        )
+
+
+async def test_what_a_post_does_not_hold_is_asked_of_the_store_and_each_post_settled_alone(
+    database: Database, services: Services, acceptor: Acceptor, shop: Shop
+) -> None:
+    await keep_orders(acceptor, shop, range(1, 21))
+    answering = _Answering()
+    terse = replace(CONNECTOR, webhooks=_Terse(), open_store=lambda *_: cast(Store, answering))
+    asking = replace(services, connectors={PLATFORM: terse})
+    assert await drain(asking, shop.id) == 20
+    found = await inbox(database)
+    by_state = Counter(row["state"] for row in found)
+    assert by_state == {"handled": 19, "waiting": 1}
+    assert {row["note"] for row in found} == {
+        None,
+        "it is gone from the store",
+        "The key may not read orders.",
+        "The shop does not answer.",
+    }
+    assert await external_ids(database, shop) == {str(n) for n in range(1, 21)} - {"3", "4", "5"}
+    (late,) = [row for row in found if row["state"] == "waiting"]
+    assert await drain(replace(asking, clock=lambda: late["try_after"]), shop.id) == 1
+    assert "3" in await external_ids(database, shop)
+    assert set(answering.asked.values()) == {1, 2}
 
 
 async def test_two_drains_at_once_handle_each_post_once(
