@@ -34,7 +34,7 @@ CLIENT_ID = "5a9d0c1e7b3f4a62980d1c2b3a4f5e6d"
 CLIENT_SECRET = "shpss_sandbox_0123456789abcdef0123456789"
 ADMIN_TOKEN = "shpat_sandbox_0123456789abcdef"
 _SCOPES = (
-    "write_customers,read_customer_merge,read_orders,read_all_orders,write_discounts,"
+    "write_customers,read_customer_merge,read_orders,read_all_orders,write_discounts,read_products,"
     "write_gift_cards,read_store_credit_accounts,write_store_credit_account_transactions"
 )
 

@@ -5,6 +5,7 @@ Sources: shopify.dev/docs/api/usage/access-scopes; shopify.dev/docs/apps/launch/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,10 @@ _NEEDS = {
 }
 
 
+# Goods are read below other things: as what a discount is limited to, or by id.
+_OF_GOODS = re.compile(r"\b(products|collections)\(|\.\.\. on Product\b")
+
+
 def may(scopes: Sequence[str], scope: str) -> bool:
     """Whether a permission is granted; writing implies reading."""
     return scope in scopes or scope.replace("read_", "write_", 1) in scopes
@@ -42,6 +47,8 @@ def access_denied(query: str, scopes: Sequence[str]) -> dict[str, Any] | None:
         name = node.name.value
         data[node.alias.value if node.alias else name] = None
         scope = next((s for start, s in _NEEDS.items() if name.startswith(start)), None)
+        if _OF_GOODS.search(query):
+            scope = "read_products"
         if scope is not None and not may(scopes, scope):
             needed = f"`{scope}` access scope."
             details = {"code": "ACCESS_DENIED", "requiredAccess": needed}

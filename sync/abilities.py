@@ -95,7 +95,7 @@ def why_not(
     has_amount = benefit.kind is BenefitKind.AMOUNT or bool(benefit.minimum_minor)
     if has_amount and (benefit.currency or "").upper() != store.currency.upper():
         return f"It sells in {store.currency.upper()}: give the amount in it, or a percentage."
-    return None
+    return connector.refuses(benefit)
 
 
 async def check(services: Services, connection: Connection, program_id: int, terms: RewardTerms) -> None:

@@ -6,15 +6,15 @@ with the same draft, and the store finds what it made before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from connectors.base import Store
+from connectors.base import Connector, Store
 from rewards.codes import grant_key, promotion_code
 from rewards.errors import AccessRevokedError, RefusedError, RetryLaterError
 from rewards.occasions import local_today
-from rewards.records import CodeDraft, PushedCode
+from rewards.records import Binding, CodeDraft, PushedCode
 from storage import code_keys, grants, returned, rewards, stores
 from storage.database import Connection
 from storage.grants import GrantToPush, PushOutcome
@@ -112,8 +112,8 @@ async def _renew_returned(services: Services, store: StoreRow) -> None:
 
 
 async def _push_all(services: Services, store: StoreRow, progress: Progress | None) -> PushReport:
-    platform = services.open_store(store)
-    size = services.connector(store).push_size
+    platform, connector = services.open_store(store), services.connector(store)
+    size = max(connector.push_size, connector.open_push_size or 0)
     today = local_today(services.clock(), store.time_zone)
     # What becomes due, or may be tried again, while this runs is for the next run: so this one ends.
     started = services.clock()
@@ -124,12 +124,27 @@ async def _push_all(services: Services, store: StoreRow, progress: Progress | No
         claimed, drafts = await _claim(services, store, size, started)
         if not claimed:
             return PushReport(pushed=pushed, failed=failed)
-        answers = await _push(platform, drafts)
-        await _record(services, store, claimed, answers)
-        refused = sum(1 for answer in answers if answer.refused is not None)
-        pushed, failed = pushed + len(answers) - refused, failed + refused
-        if progress is not None:
-            progress(pushed + failed, max(total, pushed + failed))
+        for batch in _batches(connector, claimed, drafts):
+            answers = await _push(platform, [draft for _, draft in batch])
+            await _record(services, store, [grant for grant, _ in batch], answers)
+            refused = sum(1 for answer in answers if answer.refused is not None)
+            pushed, failed = pushed + len(answers) - refused, failed + refused
+            if progress is not None:
+                progress(pushed + failed, max(total, pushed + failed))
+
+
+def _batches(
+    connector: Connector, claimed: Sequence[GrantToPush], drafts: Sequence[CodeDraft]
+) -> Iterator[list[tuple[GrantToPush, CodeDraft]]]:
+    """What is pushed and recorded together; where open codes share a discount, more of them go at once."""
+    sizes = {
+        Binding.BOUND: connector.push_size,
+        Binding.OPEN: connector.open_push_size or connector.push_size,
+    }
+    for binding, size in sizes.items():
+        these = [pair for pair in zip(claimed, drafts, strict=True) if pair[1].binding is binding]
+        for start in range(0, len(these), size):
+            yield these[start : start + size]
 
 
 async def _claim(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+from connectors.base import Capability
 from connectors.shopify.coupons import BASIC, FREE_SHIPPING, GIFT_TAG, POOL_TAG, DiscountNode, Goods
 from connectors.shopify.mapping import gid
 from rewards.money import decimal_text
@@ -15,28 +16,52 @@ from rewards.records import Benefit, BenefitKind, Binding, CodeDraft
 
 Content = dict[str, object]
 
+OPEN_PUSH_SIZE = 10_000  # 40 calls that add 250 each, and one look at all of them at a time
 MOST_GOODS = 100  # products or collections that one discount can name
 _NO_GOODS = Goods()
 
 _MADE = (BenefitKind.PERCENTAGE, BenefitKind.AMOUNT, BenefitKind.FREE_SHIPPING, BenefitKind.FREE_PRODUCT)
 
 
+EXPLAINS: Mapping[Capability | Binding, str] = {
+    Binding.BOUND: (
+        "Each member gets a discount of their own, which only their customer record can use at checkout; the shop's "
+        "list of discounts grows by one for each."
+    ),
+    Binding.OPEN: (
+        "All codes of one reward and end date are in one discount; whoever holds a code can use it, once. Guests can "
+        "have one too."
+    ),
+    Capability.FREE_PRODUCT: (
+        "Shopify takes the price of the dearest of the named products off once; the shopper adds the product."
+    ),
+    Capability.FIRST_TIME_ONLY: "Shopify has no discount for first orders only: leave --first-time out.",
+    Capability.CODES_FOR_GUESTS: (
+        "Shopify binds a code to a customer record: members without one get none; --binding open would reach them."
+    ),
+    Capability.CODE_RETURNS_ON_CANCEL: "Shopify keeps the code of a cancelled order used.",
+}
+
+
 def why_not(draft: CodeDraft, currency: str) -> str | None:
     """Why Shopify cannot hold this draft, or None when it can."""
+    benefit = draft.benefit
     if draft.binding is Binding.BOUND and draft.customer_external_id is None:
         return "Shopify binds a personal code to a customer record, and this member has none in the store."
-    return why_not_benefit(draft.benefit, currency)
+    if benefit.kind is BenefitKind.AMOUNT and benefit.currency not in (None, currency):
+        return f"The amount is in {benefit.currency}, but the shop's discounts are in {currency}."
+    return why_not_benefit(benefit)
 
 
-def why_not_benefit(benefit: Benefit, currency: str) -> str | None:
+def why_not_benefit(benefit: Benefit) -> str | None:
     """Why Shopify cannot give this, in words that say what to do; None when it can."""
     products, collections = benefit.product_external_ids, benefit.collection_external_ids
     if benefit.kind not in _MADE:
         return "This kind of benefit cannot be made on Shopify."
-    if benefit.kind is BenefitKind.AMOUNT and benefit.currency not in (None, currency):
-        return f"The amount is in {benefit.currency}, but the shop's discounts are in {currency}."
     if benefit.first_time_only:
-        return "Shopify has no discount for first orders only: leave that condition out."
+        return EXPLAINS[Capability.FIRST_TIME_ONLY]
+    if any(not number.isascii() or not number.isdigit() for number in (*products, *collections)):
+        return "Shopify's products and collections have numbers: give the one at the end of its address in the admin."
     if max(len(products), len(collections)) > MOST_GOODS:
         return f"A discount on Shopify names at most {MOST_GOODS} products or collections: name fewer."
     if benefit.kind is BenefitKind.FREE_SHIPPING and (products or collections):

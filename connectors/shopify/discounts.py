@@ -76,6 +76,10 @@ class Discounts:
 
         return [one(code) for code in codes]
 
+    async def look(self, numbers: Sequence[str]) -> list[Coupon]:
+        """The discounts with codes among these, as they are now."""
+        return await self._lookups.coupons(list((await self._lookups.by_numbers(numbers)).values()))
+
     async def _places_of_bound(
         self, codes: Sequence[KnownCode], nodes: Mapping[str, DiscountNode]
     ) -> dict[str, RedeemCode]:
@@ -101,8 +105,11 @@ class Discounts:
                 pools.setdefault(code.coupon_external_id, []).append(code.code)
         places: dict[str, RedeemCode] = {}
         for number, asked in pools.items():
-            found = zip(asked, await self._lookups.redeem_codes(asked, nodes.get(number)), strict=True)
-            places |= {code: place for code, place in found if place is not None}
+            pool = nodes.get(number)
+            places |= await self._lookups.redeem_codes(asked, pool) if pool else {}
+            # A pool that was deleted is made again under another number.
+            elsewhere = [code for code in asked if code not in places]
+            places |= await self._lookups.redeem_codes_anywhere(elsewhere)
         return places
 
     async def revoke(self, code: KnownCode) -> None:

@@ -211,19 +211,21 @@ class Lookups:
             self._prices[products] = _dearest([node for node in nodes if node is not None])
         return self._prices[products]
 
-    async def redeem_codes(self, codes: Sequence[str], pool: DiscountNode | None) -> list[RedeemCode | None]:
-        """Each code as the shop holds it now, in order; None where it holds it no more.
+    async def redeem_codes(self, codes: Sequence[str], pool: DiscountNode) -> dict[str, RedeemCode]:
+        """Those of the codes that the pool holds, by their text as asked.
 
-        Most of a pool's codes are read from the pool at once, a few of many one by one: whichever costs less.
+        Many are read from the pool, a few of many one by one, whichever costs less; so one that the pool does not
+        hold may be told with the discount that does.
         """
-        held: dict[str, RedeemCode] = {}
-        if pool is not None and pool.codes_count < len(codes) * 3:
+        if pool.codes_count < len(codes) * 3:
             held = {found.code.casefold(): found async for found in self._codes_of(pool)}
+            return {code: held[code.casefold()] for code in codes if code.casefold() in held}
+        return await self.redeem_codes_anywhere(codes)
 
-        async def one(code: str) -> RedeemCode | None:
-            return held.get(code.casefold()) or await self.redeem_code(code)
-
-        return await side_by_side(one, codes)
+    async def redeem_codes_anywhere(self, codes: Sequence[str]) -> dict[str, RedeemCode]:
+        """Those of the codes that the shop holds, by their text as asked; one call each."""
+        found = zip(codes, await side_by_side(self.redeem_code, codes), strict=True)
+        return {code: place for code, place in found if place is not None}
 
     async def redeem_code(self, code: str) -> RedeemCode | None:
         """One code as the shop holds it now."""

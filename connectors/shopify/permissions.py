@@ -24,6 +24,7 @@ NEEDED: Mapping[str, str] = {
     "read_orders": "orders earn nothing, and used codes are not noticed",
     "read_discounts": "discounts are not read and codes not verified",
     "write_discounts": "no codes can be made",
+    "read_products": "free products, and codes for chosen products or collections, cannot be made or verified",
 }
 # What works without, but less: Shopify grants these on request.
 USEFUL: Mapping[str, str] = {"read_all_orders": "only the orders of the last 60 days can be read"}

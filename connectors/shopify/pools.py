@@ -30,6 +30,10 @@ _BATCH = 250  # Shopify takes no more in one call
 _JOBS_AT_ONCE = 50  # asked for in one call
 _FIRST_POLL_SECONDS, _SLOWEST_POLL_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 5.0, 300.0
 _FOREIGN = "The shop uses this code for another discount."
+_ENDED = (
+    "The discount that holds this reward's codes was ended or replaced in the Shopify admin: repair the codes of the "
+    "store, or change the reward."
+)
 
 _Key = tuple[str, datetime]
 
@@ -105,6 +109,7 @@ class Pools:
         self._client, self._lookups = client, lookups
         self._currency, self._zone = currency, zone
         self._known: dict[_Key, str] = {}  # numbers of the discounts that this object made, or made sure of
+        self._mended: set[str] = set()  # those that it has written the draft over
 
     async def push(self, drafts: Sequence[CodeDraft]) -> list[PushedCode]:
         """One answer per draft, in order. What is in the shop already is found, by its code, before it is asked for."""
@@ -134,10 +139,11 @@ class Pools:
     async def restore(self, draft: CodeDraft) -> PushedCode:
         """Writes the draft over its pool, which is made again when it is gone, and sees to it that it has the code."""
         pool = await self._lookups.by_code(anchor(draft.reward_key, draft.ends_at))
-        if pool is not None and _key(draft) not in self._known:
+        if pool is not None and pool.number not in self._mended:
             reason = await self._mend(pool, draft)
             if reason is not None:
                 return PushedCode(draft.code, refused=reason)
+            self._mended.add(pool.number)
             self._known[_key(draft)] = pool.number
         found = await self._lookups.redeem_code(draft.code) if pool is not None else None
         if pool is None or found is None:
@@ -157,22 +163,23 @@ class Pools:
     async def _prepare(self, round_: _Round, group: list[CodeDraft]) -> None:
         """Finds or makes the pool of drafts that share one, and sorts out what it holds already."""
         first = group[0]
-        reason = why_not(first, self._currency)
+        try:
+            reason = why_not(first, self._currency)
+            if reason is not None:
+                raise RefusedError(reason)
+            await self._find_or_make(first, group, round_)
+        except RefusedError as error:
+            for draft in group:
+                round_.refuses(draft, str(error))
+
+    async def _find_or_make(self, first: CodeDraft, group: list[CodeDraft], round_: _Round) -> None:
         known = self._known.get(_key(first))
-        if reason is None and known is None:
+        if known is None:
             pool = await self._lookups.by_code(anchor(first.reward_key, first.ends_at))
             if pool is not None:
                 await self._look_up(group, pool, round_)
                 return
-            try:
-                known = await self._make(first)
-            except RefusedError as error:
-                reason = str(error)
-        if reason is not None or known is None:
-            for draft in group:
-                round_.refuses(draft, reason or _FOREIGN)
-            return
-        self._known[_key(first)] = known
+            known = self._known[_key(first)] = await self._make(first)
         round_.to_add.append((known, group))
 
     async def _make(self, draft: CodeDraft) -> str:
@@ -191,20 +198,12 @@ class Pools:
     async def _look_up(self, group: list[CodeDraft], pool: DiscountNode, round_: _Round) -> None:
         """For a pool that was there before: what it holds of the group, what others hold, what is still to add."""
         if not pool.is_active or not is_kind_of(pool, group[0]):
-            reason = (
-                "The discount that holds this reward's codes was ended or replaced in the Shopify admin: repair the "
-                "codes of the store, or change the reward."
-            )
-            for draft in group:
-                round_.refuses(draft, reason)
-            return
-        missing = []
-        found = await self._lookups.redeem_codes([draft.code for draft in group], pool)
-        for draft, code in zip(group, found, strict=True):
-            if code is None:
-                missing.append(draft)
-            else:
-                round_.answers[draft.code] = _answer(draft, code, pool.number)
+            raise RefusedError(_ENDED)
+        held = await self._lookups.redeem_codes([draft.code for draft in group], pool)
+        missing = [draft for draft in group if draft.code not in held]
+        for draft in group:
+            if draft.code in held:
+                round_.answers[draft.code] = _answer(draft, held[draft.code], pool.number)
         if missing:
             round_.to_add.append((pool.number, missing))
 
@@ -224,16 +223,20 @@ class Pools:
         """The job that adds the batch; None when Shopify refuses it as a whole."""
         pool, batch = of_pool
         asked = {"id": gid("DiscountCodeNode", pool), "codes": [{"code": draft.code} for draft in batch]}
-        added = (await self._client.call("redeem_codes_add", asked, _AddedData)).result
-        if any(error.code == "INVALID" for error in added.user_errors):
-            self._known = {key: number for key, number in self._known.items() if number != pool}
-            raise RetryLaterError("The discount that holds these codes has just been removed.")
-        reason = refused_text(added.user_errors)
-        for draft in batch if reason is not None else ():
-            round_.refuses(draft, reason or "")
-        if reason is None and added.bulk_creation is None:
+        try:
+            added = (await self._client.call("redeem_codes_add", asked, _AddedData)).result
+            if any(error.code == "INVALID" for error in added.user_errors):
+                self._known = {key: number for key, number in self._known.items() if number != pool}
+                raise RetryLaterError("The discount that holds these codes has just been removed.")
+            if added.user_errors:
+                raise refusal(added.user_errors)
+        except RefusedError as error:
+            for draft in batch:
+                round_.refuses(draft, str(error))
+            return None
+        if added.bulk_creation is None:
             raise RetryLaterError("Shopify did not say whether it adds the codes.")
-        return added.bulk_creation.id if added.bulk_creation and reason is None else None
+        return added.bulk_creation.id
 
     async def _ended(self, jobs: list[str]) -> set[str]:
         """Waits for the end of all jobs, asking for those that are open in one call; which ones had failures."""
