@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from rewards.records import Coupon, Customer, Order, Refund, record
+from rewards.records import Coupon, Customer, Order, Refund, ShopFacts, record
 
 
 @record
@@ -24,6 +24,14 @@ class CustomerDeleted:
     """The store removed a customer's record; the member and their points stay."""
 
     external_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CustomersMerged:
+    """The store made two customers' records one: `gone_external_id` lives on as `kept_external_id`."""
+
+    kept_external_id: str
+    gone_external_id: str
 
 
 @record
@@ -65,6 +73,13 @@ class CouponDeleted:
     """The store removed a discount or code."""
 
     external_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreChanged:
+    """What the store says of itself now: its name, time zone, what we may do there."""
+
+    facts: ShopFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +125,13 @@ class Ignored:
 Change = (
     CustomerSaved
     | CustomerDeleted
+    | CustomersMerged
     | OrderSaved
     | OrderDeleted
     | RefundSaved
     | CouponSaved
     | CouponDeleted
+    | StoreChanged
     | Uninstalled
     | PrivacyRequested
     | LookAgain

@@ -204,6 +204,23 @@ async def mark_deleted(connection: Connection, store_id: int, external_ids: list
     )
 
 
+async def merge_customers(
+    connection: Connection, *, program_id: int, store_id: int, kept: str, gone: str, now: datetime
+) -> None:
+    """Makes the members behind two of the store's customers one, and notes that one of the records is gone.
+
+    Nothing happens while either of them is unknown: what was never told of holds nothing to take along.
+    """
+    cursor = await connection.execute(
+        """SELECT member_id FROM store_customers WHERE store_id = %s AND external_id = ANY(%s)""",
+        (store_id, [kept, gone]),
+    )
+    found = [row["member_id"] for row in await cursor.fetchall()]
+    if len(found) == 2:
+        await merge_members(connection, program_id, found[0], found[1], now)
+    await mark_deleted(connection, store_id, [gone], now)
+
+
 async def members_with_account(connection: Connection, store_id: int, external_ids: list[str]) -> list[int]:
     """The members behind those of these customers that have an account."""
     cursor = await connection.execute(

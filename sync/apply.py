@@ -96,6 +96,15 @@ async def _merge_people(
         await staging.fill(connection, "incoming_people", guests)
         merge = people.merge_people if customers else people.add_stubs
         await merge(connection, **_whose(store, program), now=now)
+    for pair in told.customers_merged:
+        await people.merge_customers(
+            connection,
+            program_id=store.program_id,
+            store_id=store.id,
+            kept=pair.kept_external_id,
+            gone=pair.gone_external_id,
+            now=now,
+        )
     if told.customers_deleted:
         await people.mark_deleted(connection, store.id, told.customers_deleted, now)
 
@@ -205,6 +214,8 @@ async def _settle_orders(
 
 
 async def _end(connection: Connection, store: StoreRow, told: Sorted, now: datetime) -> None:
+    if told.facts is not None:
+        await stores.set_facts(connection, store.id, told.facts)
     for request in told.privacy:
         await privacy.handle(connection, store, request, now)
     if told.uninstalled is not None:

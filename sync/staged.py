@@ -17,13 +17,15 @@ from rewards.changes import (
     CouponSaved,
     CustomerDeleted,
     CustomerSaved,
+    CustomersMerged,
     OrderDeleted,
     OrderSaved,
     PrivacyRequested,
     RefundSaved,
+    StoreChanged,
     Uninstalled,
 )
-from rewards.records import BenefitKind, Coupon, Customer, Order, Refund
+from rewards.records import BenefitKind, Coupon, Customer, Order, Refund, ShopFacts
 
 
 @dataclass(slots=True)
@@ -32,6 +34,7 @@ class Sorted:
 
     customers: list[Customer] = field(default_factory=list)
     customers_deleted: list[str] = field(default_factory=list)
+    customers_merged: list[CustomersMerged] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
     orders_deleted: dict[str, datetime | None] = field(default_factory=dict)
     # Deleted, and told of again after it.
@@ -40,6 +43,7 @@ class Sorted:
     coupons: list[Coupon] = field(default_factory=list)
     coupons_deleted: list[str] = field(default_factory=list)
     privacy: list[PrivacyRequested] = field(default_factory=list)
+    facts: ShopFacts | None = None
     uninstalled: Uninstalled | None = None
 
 
@@ -72,6 +76,10 @@ def _sort_rare(found: Sorted, change: Change) -> None:
             found.coupons_deleted.append(external_id)
         case CustomerDeleted(external_id):
             found.customers_deleted.append(external_id)
+        case CustomersMerged():
+            found.customers_merged.append(change)
+        case StoreChanged(facts):
+            found.facts = facts
         case OrderDeleted(external_id, deleted_at):
             found.orders_deleted[external_id] = deleted_at
         case PrivacyRequested():

@@ -15,8 +15,9 @@ from connectors.shopify.bulk import Export, read_export
 from connectors.shopify.client import ShopifyClient
 from connectors.shopify.customers import CustomerLine, customer_from_line
 from connectors.shopify.discounts import Discounts
+from connectors.shopify.looks import Looks
 from connectors.shopify.mapping import OrderLine, order_from_line
-from rewards.changes import Change, CustomerSaved, OrderSaved
+from rewards.changes import Change, CustomerSaved, LookAgain, OrderSaved
 from rewards.records import CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
 
 
@@ -47,6 +48,7 @@ class ShopifyStore:
         self._client = ShopifyClient(access, session)
         self._discounts = Discounts(self._client, access.options.currency, access.options.time_zone)
         self._access = access
+        self._looks = Looks(self._client, self._discounts, self.facts, _customer_saved)
         self._topics = subscriptions.api_topics(access.options.settings)
 
     async def facts(self) -> ShopFacts:
@@ -60,6 +62,10 @@ class ShopifyStore:
             currency=shop.currency_code,
             notices=await permissions.notices(self._client, scopes),
         )
+
+    async def look(self, thing: LookAgain) -> Sequence[Change]:
+        """What a post only named."""
+        return await self._looks.look(thing)
 
     async def maintain(self) -> None:
         """Renews the access of a shop that has been silent for a month."""

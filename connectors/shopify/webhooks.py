@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
@@ -23,7 +25,9 @@ from rewards.changes import (
     CouponDeleted,
     CustomerDeleted,
     CustomerSaved,
+    CustomersMerged,
     Ignored,
+    LookAgain,
     OrderDeleted,
     OrderSaved,
     PrivacyRequested,
@@ -33,7 +37,17 @@ from rewards.changes import (
 from rewards.errors import AppError, BadSignatureError, MalformedDeliveryError
 
 T = TypeVar("T")
+# How the title of a discount of ours ends: with the occasion, and where many share it with its last day.
+_OUR_TITLE = re.compile(r"\([a-z_]+:\d{4}\)(, until \d{4}-\d\d-\d\d)?$")
 _Reader = Callable[[bytes, StoreOptions], Sequence[Change]]
+
+
+class Look(StrEnum):
+    """What a LookAgain of ours can name."""
+
+    CUSTOMER = "customer"
+    DISCOUNT = "discount"
+    SHOP = "shop"
 
 
 class _Numbered(msgspec.Struct):
@@ -42,6 +56,17 @@ class _Numbered(msgspec.Struct):
 
 class _Discount(msgspec.Struct):
     admin_graphql_api_id: str
+    title: str = ""
+
+
+class _Merge(msgspec.Struct):
+    admin_graphql_api_customer_kept_id: str
+    admin_graphql_api_customer_deleted_id: str
+    status: str = ""
+
+
+class _ConsentBody(msgspec.Struct):
+    customer_id: int
 
 
 class _PrivateCustomer(msgspec.Struct):
@@ -83,6 +108,36 @@ def _refund(body: bytes, options: StoreOptions) -> Sequence[Change]:
     return (RefundSaved(str(refund.order_id), mapping.refund_from_body(refund, options.currency)),)
 
 
+def _customers_merged(body: bytes, options: StoreOptions) -> Sequence[Change]:
+    """Told when the merge begins, too; only at its end are there one customer's facts."""
+    merge = _read(body, _Merge)
+    if merge.status.lower() != "completed":
+        return (Ignored("The two customers are not merged (yet)."),)
+    kept = mapping.external_id(merge.admin_graphql_api_customer_kept_id)
+    gone = mapping.external_id(merge.admin_graphql_api_customer_deleted_id)
+    return (LookAgain(Look.CUSTOMER, kept), CustomersMerged(kept, gone))
+
+
+def _consent(body: bytes, options: StoreOptions) -> Sequence[Change]:
+    """The post holds the consent only, without the version of the customer that it belongs to."""
+    return (LookAgain(Look.CUSTOMER, str(_read(body, _ConsentBody).customer_id)),)
+
+
+def _discount(body: bytes, options: StoreOptions) -> Sequence[Change]:
+    """The post names the discount only. Our own are known, and so many that looking at each would cost too much."""
+    told = _read(body, _Discount)
+    if _OUR_TITLE.search(told.title):
+        return (Ignored("One of our own discounts; their codes are compared every day."),)
+    if "/DiscountAutomatic" in told.admin_graphql_api_id:
+        return (Ignored("An automatic discount has no code."),)
+    return (LookAgain(Look.DISCOUNT, mapping.external_id(told.admin_graphql_api_id)),)
+
+
+def _shop_changed(body: bytes, options: StoreOptions) -> Sequence[Change]:
+    _read(body, dict)
+    return (LookAgain(Look.SHOP, ""),)
+
+
 def _discount_deleted(body: bytes, options: StoreOptions) -> Sequence[Change]:
     return (CouponDeleted(mapping.external_id(_read(body, _Discount).admin_graphql_api_id)),)
 
@@ -115,6 +170,8 @@ _READERS: dict[str, _Reader] = {
     "customers/create": _customer,
     "customers/update": _customer,
     "customers/delete": _customer_deleted,
+    "customers/merge": _customers_merged,
+    "customers_email_marketing_consent/update": _consent,
     "orders/create": _order,
     "orders/paid": _order,
     "orders/updated": _order,
@@ -122,11 +179,13 @@ _READERS: dict[str, _Reader] = {
     "orders/delete": _order_deleted,
     "orders/edited": _ignored("orders/updated tells the order as it is after the edit."),
     "refunds/create": _refund,
-    "discounts/create": _ignored("The post names the discount only; the next sync of coupons reads it."),
-    "discounts/update": _ignored("The post names the discount only; the next sync of coupons reads it."),
+    "discounts/create": _discount,
+    "discounts/update": _discount,
     "discounts/delete": _discount_deleted,
-    "app/scopes_update": _ignored("A missing permission shows itself at the next call that needs it."),
-    "shop/update": _ignored("Time zone and currency are read again with the daily check."),
+    "discounts/redeemcode_added": _ignored("The codes of a discount are compared every day."),
+    "discounts/redeemcode_removed": _ignored("The codes of a discount are compared every day."),
+    "app/scopes_update": _shop_changed,
+    "shop/update": _shop_changed,
     "bulk_operations/finish": _ignored("Whoever started the export asks for its end."),
     "customers/data_request": _privacy("export"),
     "customers/redact": _privacy("erase"),

@@ -374,7 +374,7 @@ async def test_subscribing_again_changes_nothing_and_mends_what_is_missing() -> 
         assert set((await shop.store.subscribe(ADDRESS, Secret("x"))).external_ids) == set(first.external_ids)
         desk = shop.sandbox.hook_desk
         desk.delete(first.external_ids[0])
-        foreign, _ = desk.create("CUSTOMERS_MERGE", {"uri": ADDRESS})
+        foreign, _ = desk.create("ORDERS_FULFILLED", {"uri": ADDRESS})
         elsewhere, _ = desk.create("ORDERS_PAID", {"uri": "https://old.example/hooks"})
         assert foreign is not None
         assert elsewhere is not None

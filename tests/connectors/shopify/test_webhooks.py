@@ -14,7 +14,9 @@ from rewards.changes import (
     CouponDeleted,
     CustomerDeleted,
     CustomerSaved,
+    CustomersMerged,
     Ignored,
+    LookAgain,
     OrderDeleted,
     OrderSaved,
     PrivacyRequested,
@@ -115,6 +117,22 @@ def test_what_is_gone_is_gone() -> None:
     assert change("app-uninstalled") == Uninstalled(NOW)
 
 
+def test_a_finished_merge_names_both_and_has_the_kept_one_read_again() -> None:
+    gone = "706405506930370085"
+    assert list(READER.parse(delivery("customers-merge"), OPTIONS)) == [
+        LookAgain("customer", CUSTOMER),
+        CustomersMerged(CUSTOMER, gone),
+    ]
+    assert isinstance(change("customers-merge-failed"), Ignored)
+
+
+def test_what_a_post_only_names_is_read_again() -> None:
+    assert change("customers_email_marketing_consent-update") == LookAgain("customer", CUSTOMER)
+    assert change("discounts-create") == LookAgain("discount", "1057856741")
+    assert change("discounts-update") == LookAgain("discount", "1057856741")
+    assert change("shop-update") == change("app-scopes_update") == LookAgain("shop", "")
+
+
 def test_privacy_requests_name_the_person_or_the_whole_shop() -> None:
     email = "ada.berg@people.example"
     assert change("customers-data_request") == PrivacyRequested("export", CUSTOMER, email)
@@ -132,10 +150,10 @@ def test_a_privacy_request_that_names_nobody_never_erases_the_shop() -> None:
     "name",
     [
         "orders-edited",
-        "discounts-create",
-        "discounts-update",
-        "shop-update",
-        "app-scopes_update",
+        "discounts-create-own",
+        "discounts-create-automatic",
+        "discounts-redeemcode_added",
+        "discounts-redeemcode_removed",
         "bulk_operations-finish",
     ],
 )
