@@ -35,6 +35,7 @@ class Work:
 
     drain: Do
     push: Do
+    write_birthdays: Do
     import_history: Do
     reconcile: Do
     backfill: Do
@@ -142,6 +143,7 @@ def build(services: Services, work: Work, pauses: Pauses | None = None) -> Jobs:
 
     jobs.define(Kind.DRAIN, work.drain)
     jobs.define(Kind.PUSH, work.push)
+    jobs.define(Kind.WRITE_BIRTHDAYS, work.write_birthdays)
     jobs.define(Kind.IMPORT_HISTORY, work.import_history)
     jobs.define(Kind.RECONCILE, work.reconcile)
     jobs.define(Kind.POLL, work.import_history)  # what changed since the last time

@@ -12,6 +12,7 @@ class Kind(StrEnum):
 
     DRAIN = "drain"
     PUSH = "push"
+    WRITE_BIRTHDAYS = "write_birthdays"
     IMPORT_HISTORY = "import_history"
     RECONCILE = "reconcile"
     POLL = "poll"
@@ -57,6 +58,9 @@ class Terms:
 TERMS: Mapping[Kind, Terms] = {
     Kind.DRAIN: Terms(Queue.CHANGES, Subject.STORE, "drain", is_wake_up=True),
     Kind.PUSH: Terms(Queue.CODES, Subject.STORE, "push", is_wake_up=True, needs_active_store=True),
+    Kind.WRITE_BIRTHDAYS: Terms(
+        Queue.CODES, Subject.STORE, "birthdays", is_wake_up=True, needs_active_store=True
+    ),
     Kind.IMPORT_HISTORY: Terms(
         Queue.RUNS, Subject.STORE, "import", is_wake_up=False, needs_active_store=True
     ),

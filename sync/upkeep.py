@@ -12,11 +12,12 @@ from typing import Protocol
 
 from rewards.errors import InvalidInputError
 from rewards.occasions import local_today
-from storage import budgets, deliveries, imports, tickets
+from storage import birthday_writes, budgets, deliveries, imports, tickets
 from storage import jobs as queries
 from sync.engine import PatientJobManager
 from sync.kinds import Kind
 from sync.services import Services
+from sync.store_settings import WRITE_BIRTHDAYS
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +62,10 @@ async def sweep(services: Services, wake: Wake) -> None:
     async with services.database.transaction() as connection:
         to_drain = await deliveries.stores_with_waiting(connection, now)
         to_push = await queries.stores_to_push(connection, now)
+        to_tell = await birthday_writes.stores_with_waiting(connection, WRITE_BIRTHDAYS)
     await wake(Kind.DRAIN, *to_drain)
     await wake(Kind.PUSH, *to_push)
+    await wake(Kind.WRITE_BIRTHDAYS, *to_tell)
 
 
 async def clear_away(services: Services, manager: PatientJobManager) -> None:

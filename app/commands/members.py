@@ -10,13 +10,14 @@ import click
 
 from app import output
 from app.commands.base import DefaultGroup, json_option, store_argument, with_services
-from rewards.errors import AppError, InvalidInputError
-from rewards.occasions import MONTHS, local_today, parse_birthday
+from rewards.errors import AppError
+from rewards.occasions import MONTHS, parse_birthday
 from rewards.records import Birthday
-from storage import audit, stores
 from storage import members as queries
+from storage import stores
 from storage.members import ActivityRow, MemberRow
 from storage.stores import StoreRow
+from sync.birthdays import set_dates
 from sync.services import Services
 
 SHOWN = 50
@@ -156,41 +157,16 @@ async def members_set(
     """Set a member's dates by hand. From then on the store's word does not change them."""
     if birthday is None and joined is None:
         raise click.UsageError("Say what to set: --birthday or --joined.")
-    now = services.clock()
-    async with services.database.transaction() as connection:
-        member = await queries.person(connection, member_id)
-        store = await stores.by_id(connection, member.home_store_id)
-        _check_past(birthday, joined, local_today(now, store.time_zone))
-        await queries.set_dates(connection, member.id, birthday=birthday, joined_on=joined, now=now)
-        await audit.record(
-            connection,
-            member.program_id,
-            "member.dates_set",
-            at=now,
-            actor="merchant",
-            store_id=store.id,
-            subject=f"member:{member.id}",
-            detail={"birthday": birthday is not None, "joined": joined is not None},
-        )
-        member = await queries.person(connection, member_id)
+    done = await set_dates(services, member_id, birthday=birthday, joined=joined, actor="merchant")
+    member = done.member
     if as_json:
-        output.document(document(member))
+        output.document(document(member) | {"stores_to_tell": done.store_ids})
         return
     output.say(
         f"Member {member.id}: birthday {_birthday_text(member) or 'unknown'}, joined {member.joined_on or 'unknown'}."
     )
-
-
-def _check_past(birthday: Birthday | None, joined: date | None, today: date) -> None:
-    if birthday is not None and birthday.year is not None and date(*_ymd(birthday)) > today:
-        raise InvalidInputError("This birthday lies in the future; correct the year or leave it out.")
-    if joined is not None and joined > today:
-        raise InvalidInputError("This joining date lies in the future; correct it.")
-
-
-def _ymd(birthday: Birthday) -> tuple[int, int, int]:
-    assert birthday.year is not None
-    return birthday.year, birthday.month, birthday.day
+    if done.store_ids:
+        output.say("A worker writes the birthday into the store too.")
 
 
 @click.command(short_help="Show where a member's points came from.")

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from rewards.records import Benefit, BenefitKind, Binding
+from connectors.base import Capability, Noun
+from rewards.changes import CustomerSaved
+from rewards.errors import InvalidInputError
+from rewards.records import Benefit, BenefitKind, Binding, Birthday
 from sandbox.server import Sandbox
 from sync import occasions, store_settings
+from sync.birthdays import set_dates
 from sync.verify import verify_codes
 from tests.flows import tills
 from tests.flows.stage import Shop, Stage
+
+BORN = Birthday(4, 3)
 
 
 async def with_coupon(stage: Stage, kind: type[Sandbox]) -> Shop:
@@ -109,3 +115,45 @@ async def test_a_full_refund_brings_a_new_code_where_the_merchant_wants_it(
     await shop.ask("replay")
     await stage.settle()
     assert [code["state"] for code in await shop.codes()].count("redeemed") == 1
+
+
+async def test_a_birthday_set_here_is_written_into_the_store_once_and_kept(
+    stage: Stage, kind: type[Sandbox]
+) -> None:
+    shop = await stage.open(kind, customers=20, orders=5, birthday_share=0.0)
+    connector = stage.services.connector(shop.store)
+    choice = {"write_birthdays": "on"}
+    if Capability.WRITE_BIRTHDAY not in connector.capabilities:
+        with pytest.raises(InvalidInputError, match=r"^The store .*: ."):
+            await store_settings.change(stage.services, shop.store.id, choice, actor="test")
+        return
+    (one,) = await stage.rows("SELECT member_id, external_id FROM store_customers WHERE has_account LIMIT 1")
+    before = await set_dates(stage.services, one["member_id"], birthday=BORN, joined=None, actor="test")
+    assert before.store_ids == []
+    await store_settings.change(stage.services, shop.store.id, choice, actor="test")
+    await shop.ask("faults", server_errors=3)
+    told = await set_dates(stage.services, one["member_id"], birthday=BORN, joined=None, actor="test")
+    assert told.store_ids == [shop.store.id]
+    await stage.until("SELECT count(*) = 1 AS is_so FROM birthday_writes WHERE state = 'done'")
+    await stage.settle()
+    written = await stage.rows("SELECT asked_at, done_at FROM birthday_writes")
+    # The store tells of it, by webhook and by history: that is no reason to write it again.
+    stage.clock.passes(seconds=5)
+    await shop.reads_history()
+    assert await stage.rows("SELECT asked_at, done_at FROM birthday_writes") == written
+    found = await stage.rows(
+        "SELECT birthday_md, birthday_year, birthday_set_by FROM members WHERE birthday_md IS NOT NULL"
+    )
+    assert found == [{"birthday_md": 403, "birthday_year": None, "birthday_set_by": "merchant"}]
+    assert await born_in_store(shop, one["external_id"]) == BORN
+
+
+async def born_in_store(shop: Shop, external_id: str) -> Birthday | None:
+    """A customer's birthday as the store holds it now."""
+    platform = shop.stage.services.open_store(await shop.row())
+    for window in await platform.windows(Noun.CUSTOMERS, None):
+        async for page in platform.read(window, None):
+            for change in page.changes:
+                if isinstance(change, CustomerSaved) and change.customer.external_id == external_id:
+                    return change.customer.birthday
+    raise AssertionError("the store has no such customer")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,8 +54,7 @@ async def nothing(services: Services, *_: int) -> None:
 
 def work(**given: Callable[..., Awaitable[object]]) -> Work:
     """Work of which only the given kinds do anything."""
-    names = "drain push import_history reconcile backfill undo_backfill occasions".split()
-    return Work(**{name: given.get(name, nothing) for name in names})
+    return Work(**{kind.name: given.get(kind.name, nothing) for kind in fields(Work)})
 
 
 async def add_store(database: Database, name: str = "shop", **columns: object) -> int:
