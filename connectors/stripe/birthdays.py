@@ -57,12 +57,15 @@ def write(day: Birthday, settings: Mapping[str, str]) -> str:
     return _PART.sub(lambda part: values[part[0]], form)
 
 
-def check_format(form: str) -> None:
-    """Raises InvalidInputError for a format without exactly one day and one month."""
-    if form and not _patterns(form):
-        raise InvalidInputError(
-            "A birthday's format has one day and one month, and may have a year: DD.MM.YYYY or MM/DD/YYYY."
-        )
+def problem(settings: Mapping[str, str]) -> str | None:
+    """What is wrong with the merchant's format, with a way out; None when it can be used."""
+    form = settings.get(FORMAT)
+    if not form or _patterns(form):
+        return None
+    return (
+        f"The store's setting {FORMAT} needs one day and one month, and may have a year: like DD.MM.YYYY or "
+        "MM/DD/YYYY. Until then birthdays are read as YYYY-MM-DD."
+    )
 
 
 @lru_cache(maxsize=64)

@@ -208,6 +208,15 @@ def other_amounts(amount_minor: int, currency: str, options: StoreOptions) -> di
     return found
 
 
+def problem(settings: Mapping[str, str]) -> str | None:
+    """What is wrong with the merchant's rates; None when they can be used."""
+    try:
+        _rates(settings.get(RATES, ""))
+    except RefusedError as refusal:
+        return str(refusal)
+    return None
+
+
 def _rates(text: str) -> dict[str, Decimal]:
     """ "USD=1.10, GBP=0.86" by currency in capitals."""
     found = {}

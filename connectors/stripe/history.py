@@ -34,6 +34,7 @@ EVENT_DAYS = 30
 _PROBES = 8
 _PROBE_PAGE = 50
 _PROBE_ROUNDS = 4
+_OVERHEAD = 60  # probes, and pages that are not full
 _OLDEST = int(datetime.fromisoformat("2011-01-01T00:00:00+00:00").timestamp())  # no Stripe account is older
 
 
@@ -224,6 +225,21 @@ class History:
             gte = int(max(since, oldest).timestamp())
             found.append(Window(noun, {"list": "events", "gte": gte, "lt": None}))
         return found
+
+    async def reads(self) -> int:
+        """About how many requests reading everything takes."""
+        charges, customers = await asyncio.gather(
+            self._density(_LISTINGS["charges"], None), self._density(_LISTINGS["customers"], None)
+        )
+        # Sessions are about as many as charges; each window costs about half a page more.
+        return 2 * charges.pages + customers.pages + _OVERHEAD
+
+    async def recent_payments(self, since: datetime) -> int:
+        """How many charges there were since, 100 at most."""
+        found = await self._client.page(
+            _LISTINGS["charges"].path, _range(int(since.timestamp()), None), _stubs
+        )
+        return len(found.data)
 
     async def read(self, window: Window, after: Mapping[str, object] | None) -> AsyncIterator[Page]:
         """The window's pages, newest first; events from their start again, see `_events`."""

@@ -9,7 +9,7 @@ import pytest
 from connectors.base import LooksAgain, Noun, RawDelivery, Store, StoreOptions, WritesBirthdays
 from connectors.stripe import CONNECTOR, birthdays
 from rewards.changes import Change, CustomerSaved, LookAgain, OrderSaved
-from rewards.errors import InvalidInputError, RefusedError
+from rewards.errors import RefusedError
 from rewards.records import Birthday
 from sandbox.stripe import StripeSandbox
 from tests.connectors.stripe.conftest import Opener
@@ -63,13 +63,14 @@ def test_a_birthday_is_read_as_the_merchant_writes_it_or_not_at_all(
     assert found == (Birthday(*day) if day else None)
 
 
-@pytest.mark.parametrize("form", ["YYYY", "DD.MM", "D/M", "MM-DD-YYYY", "DD", "DD DD MM", "yyyy-mm-dd"])
-def test_a_format_needs_one_day_and_one_month(form: str) -> None:
-    if form in ("DD.MM", "D/M", "MM-DD-YYYY"):
-        birthdays.check_format(form)
-        return
-    with pytest.raises(InvalidInputError, match="one day and one month"):
-        birthdays.check_format(form)
+@pytest.mark.parametrize(
+    ("form", "is_fine"),
+    [("DD.MM", True), ("D/M", True), ("MM-DD-YYYY", True), ("", True), ("YYYY", False), ("DD DD MM", False),
+     ("yyyy-mm-dd", False)],
+)  # fmt: skip
+def test_a_format_that_cannot_be_meant_is_told_with_an_example(form: str, is_fine: bool) -> None:
+    said = birthdays.problem({"birthday_format": form})
+    assert said is None if is_fine else said and "DD.MM.YYYY" in said
 
 
 async def birthday_of(store: Store, customer: str) -> Birthday | None:
