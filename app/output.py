@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -170,16 +171,23 @@ def _plain_value(value: object) -> Any:
 
 
 @contextmanager
-def progress(unit: str = "", totals: Mapping[str, int] | None = None) -> Iterator[Advance]:
+def progress(
+    unit: str = "",
+    totals: Mapping[str, int] | None = None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Advance]:
     """Shows how far work has come, on stderr: bars on a terminal, a line now and then elsewhere.
 
-    The block gets a function to call with (what, how many more). `totals` are known beforehand for some of it.
+    The block gets a function to call with (what, how many more). `totals` are known beforehand for some of it, or
+    become known while it lasts; then it is also said how much time is left.
     """
+    known = {} if totals is None else totals
     if sys.stderr.isatty():
-        with _bars(unit, totals or {}) as advance:
+        with _bars(unit, known) as advance:
             yield advance
     else:
-        yield _lines(unit, totals or {})
+        yield _lines(unit, known, clock)
 
 
 class _Count(ProgressColumn):
@@ -188,6 +196,24 @@ class _Count(ProgressColumn):
     def render(self, task: Task) -> Text:
         done = number(int(task.completed))
         return Text(done if task.total is None else f"{done} of {number(int(task.total))}")
+
+
+class _Left(ProgressColumn):
+    """How much time is left, where it is known how much there is."""
+
+    def render(self, task: Task) -> Text:
+        if task.total is None:
+            return Text("")
+        first = int(task.fields["first"])
+        return Text(time_left(int(task.completed) - first, int(task.total) - first, task.elapsed or 0.0))
+
+
+def time_left(done: int, total: int, seconds: float) -> str:
+    """How long the rest takes at the pace so far, in words; "" as long as nothing can be said."""
+    if not 0 < done < total or seconds <= 0:
+        return ""
+    minutes = math.ceil(seconds / done * (total - done) / 60)
+    return "less than a minute left" if minutes <= 1 else f"about {minutes} minutes left"
 
 
 @contextmanager
@@ -200,29 +226,34 @@ def _bars(unit: str, totals: Mapping[str, int]) -> Iterator[Advance]:
         _Count(),
         TextColumn(unit),
         TimeElapsedColumn(),
+        _Left(),
     )
     with Progress(*columns, console=console, transient=True) as bars:
-        tasks = {what: bars.add_task(what, total=total) for what, total in totals.items()}
+        tasks = {what: bars.add_task(what, total=total, first=0) for what, total in totals.items()}
 
         def advance(what: str, more: int) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=totals.get(what))
+                # How long the first part took is not known, so it does not count for the pace.
+                tasks[what] = bars.add_task(what, total=totals.get(what), first=more)
             bars.advance(tasks[what], more)
 
         yield advance
 
 
-def _lines(unit: str, totals: Mapping[str, int]) -> Advance:
+def _lines(unit: str, totals: Mapping[str, int], clock: Callable[[], float]) -> Advance:
     done: dict[str, int] = {}
-    said_at = time.monotonic()
+    began: dict[str, tuple[int, float]] = {}  # how many came first, and when: their own time is not known
+    said_at = clock()
 
     def advance(what: str, more: int) -> None:
         nonlocal said_at
         done[what] = done.get(what, 0) + more
-        if time.monotonic() - said_at < _SECONDS_BETWEEN_LINES:
+        first, since = began.setdefault(what, (more, clock()))
+        if clock() - said_at < _SECONDS_BETWEEN_LINES:
             return
-        said_at = time.monotonic()
+        said_at = clock()
         of = f" of {number(totals[what])}" if what in totals else ""
-        notice(f"{what}: {number(done[what])}{of} {unit}".rstrip())
+        left = time_left(done[what] - first, totals.get(what, 0) - first, said_at - since)
+        notice(f"{what}: {number(done[what])}{of} {unit}".rstrip() + (f", {left}" if left else ""))
 
     return advance

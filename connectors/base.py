@@ -61,7 +61,14 @@ class Capability(StrEnum):
     SHARED_LIMIT_PER_CUSTOMER = "shared_limit_per_customer"  # a coupon for everybody, once for each customer
     WRITE_BIRTHDAY = "write_birthday"
     WEBHOOKS = "webhooks"
+    PINGS = "pings"  # the platform calls a webhook's address at once while it is being set up
+    # Webhooks may come late, and end without a word: they are looked after, and orders are read, every few minutes.
+    LATE_WEBHOOKS = "late_webhooks"
     MAINTENANCE = "maintenance"  # something has to be done from time to time even when nobody opens the store
+
+
+# A setting of a store: its webhooks are set up, and no ping has come yet. A connector may then ask for another.
+AWAITS_PING = "awaits_ping"
 
 
 class Noun(StrEnum):
@@ -136,10 +143,14 @@ class WebhookReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of one noun's history that is read on its own; `spec` is the connector's, and is JSON."""
+    """A part of one noun's history that is read on its own; `spec` is the connector's, and is JSON.
+
+    `expected`: about how many records it holds, where the platform says so; for showing how far reading has come.
+    """
 
     noun: Noun
     spec: Mapping[str, object]
+    expected: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

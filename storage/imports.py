@@ -12,6 +12,8 @@ from psycopg.types.json import Jsonb
 
 from storage.database import Connection
 
+WHOLE = "history"  # the kind of a run that reads all nouns; others are called by the nouns that they read
+
 
 @dataclass(frozen=True, slots=True)
 class WindowRow:
@@ -23,25 +25,45 @@ class WindowRow:
     cursor: Mapping[str, object] | None
 
 
-async def open_run(connection: Connection, store_id: int) -> int | None:
-    """The store's history run that was begun and not finished."""
+@dataclass(frozen=True, slots=True)
+class ReadingRow:
+    """A finished reading of all nouns."""
+
+    started_at: datetime
+    finished_at: datetime
+
+
+async def open_run(connection: Connection, store_id: int, kind: str = WHOLE) -> int | None:
+    """The store's run of this kind that was begun and not finished."""
     cursor = await connection.execute(
-        """SELECT id FROM import_runs WHERE store_id = %s AND kind = 'history' AND state = 'running'
+        """SELECT id FROM import_runs WHERE store_id = %s AND kind = %s AND state = 'running'
            ORDER BY id DESC LIMIT 1""",
-        (store_id,),
+        (store_id, kind),
     )
     found = await cursor.fetchone()
     return None if found is None else found["id"]
 
 
-async def last_started(connection: Connection, store_id: int) -> datetime | None:
-    """When the last finished reading of the store's history began."""
+async def last_started(connection: Connection, store_id: int, kind: str = WHOLE) -> datetime | None:
+    """When the last finished reading of the store's history began; a whole one counts as one of each kind."""
     cursor = await connection.execute(
-        "SELECT max(started_at) AS at FROM import_runs WHERE store_id = %s AND kind = 'history' AND state = 'done'",
-        (store_id,),
+        """SELECT max(started_at) AS at FROM import_runs
+           WHERE store_id = %s AND kind = ANY(%s) AND state = 'done'""",
+        (store_id, [kind, WHOLE]),
     )
     found = await cursor.fetchone()
     return found["at"] if found else None
+
+
+async def last_whole(connection: Connection, store_id: int) -> ReadingRow | None:
+    """The last finished reading of all nouns."""
+    cursor = await connection.execute(
+        """SELECT started_at, finished_at FROM import_runs WHERE store_id = %s AND kind = %s AND state = 'done'
+           ORDER BY started_at DESC LIMIT 1""",
+        (store_id, WHOLE),
+    )
+    found = await cursor.fetchone()
+    return None if found is None else ReadingRow(**found)
 
 
 async def begin(
@@ -52,12 +74,14 @@ async def begin(
     *,
     since: datetime | None,
     now: datetime,
+    kind: str = WHOLE,
+    expected: Mapping[str, int] | None = None,
 ) -> int:
-    """Starts a run over these windows (noun, spec); its id."""
+    """Starts a run over these windows (noun, spec); its id. `expected`: about how many records by noun, where known."""
     cursor = await connection.execute(
         """INSERT INTO import_runs (program_id, store_id, kind, state, since, preview, counts, started_at)
-           VALUES (%s, %s, 'history', 'running', %s, '{}', '{}', %s) RETURNING id""",
-        (program_id, store_id, since, now),
+           VALUES (%s, %s, %s, 'running', %s, %s, '{}', %s) RETURNING id""",
+        (program_id, store_id, kind, since, Jsonb({"expected": dict(expected or {})}), now),
     )
     found = await cursor.fetchone()
     assert found is not None
@@ -82,6 +106,18 @@ async def unfinished(connection: Connection, store_id: int, run_id: int, noun: s
         (store_id, run_id, noun),
     )
     return [WindowRow(**row) for row in await cursor.fetchall()]
+
+
+async def left(connection: Connection, store_id: int, run_id: int) -> dict[str, int]:
+    """About how many records are still to be read, by noun, where the platform said how many there are."""
+    cursor = await connection.execute(
+        """SELECT e.noun, greatest(e.records::bigint - coalesce(sum(w.records), 0), 0)::bigint AS records
+           FROM import_runs r CROSS JOIN jsonb_each_text(coalesce(r.preview->'expected', '{}')) AS e (noun, records)
+           LEFT JOIN import_windows w ON w.store_id = r.store_id AND w.run_id = r.id AND w.noun = e.noun
+           WHERE r.store_id = %s AND r.id = %s GROUP BY e.noun, e.records""",
+        (store_id, run_id),
+    )
+    return {row["noun"]: row["records"] for row in await cursor.fetchall()}
 
 
 async def advance(
@@ -126,9 +162,9 @@ async def remove_readings(connection: Connection, finished_before: datetime) -> 
     """Removes old readings of mere changes; a store's last one stays, since the next goes on from it."""
     await connection.execute(
         """DELETE FROM import_runs r
-           WHERE kind = 'history' AND state = 'done' AND since IS NOT NULL AND finished_at < %s
+           WHERE state = 'done' AND since IS NOT NULL AND finished_at < %s
              AND EXISTS (SELECT 1 FROM import_runs later WHERE later.store_id = r.store_id
-                         AND later.kind = 'history' AND later.state = 'done' AND later.started_at > r.started_at)""",
+                         AND later.kind = r.kind AND later.state = 'done' AND later.started_at > r.started_at)""",
         (finished_before,),
     )
 

@@ -37,7 +37,9 @@ _NEEDS = {
 # Orders come last: most people are known by then, and need no stub that is completed later.
 _TOGETHER = ((Noun.CUSTOMERS, Noun.COUPONS), (Noun.ORDERS,))
 
-Progress = Callable[[Noun, int], None]
+Progress = Callable[
+    [Noun, int], None
+]  # how many more were read; or, before, how many there are about to read
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +51,32 @@ class ImportReport:
 
 
 async def run_import(
-    services: Services, store_id: int, *, is_full: bool = False, progress: Progress | None = None
+    services: Services,
+    store_id: int,
+    *,
+    is_full: bool = False,
+    nouns: Sequence[Noun] | None = None,
+    progress: Progress | None = None,
+    expect: Progress | None = None,
 ) -> ImportReport:
     """Reads the store's history to its end, going on with a run that was stopped.
 
-    The first time everything, later what changed since (or everything with `is_full`). Raises PlatformError; when the
-    store's access is gone, the store is paused and says so.
+    Before that, `expect` is told how many records are left, where the platform says so.
+
+    The first time everything, later what changed since (or everything with `is_full`), of all nouns or only of some.
+    Raises PlatformError; when the store's access is gone, the store is paused and says so.
     """
+    kind = ",".join(nouns) if nouns else imports.WHOLE
     async with services.database.transaction() as connection:
         store = await stores.by_id(connection, store_id)
-        run_id = await imports.open_run(connection, store.id)
+        run_id = await imports.open_run(connection, store.id, kind)
     platform = services.open_store(store)
     try:
         if run_id is None:
-            run_id = await _plan(services, store, platform, is_full=is_full)
+            wanted = nouns or _nouns(services, store)
+            run_id = await _plan(services, store, platform, kind, wanted, is_full=is_full)
+        if expect is not None:
+            await _announce(services, store, run_id, expect)
         await _read(services, store, platform, run_id, progress)
     except PlatformError as error:
         await _note(services, store, run_id, error)
@@ -77,27 +91,53 @@ def _nouns(services: Services, store: StoreRow) -> list[Noun]:
     return [noun for noun in Noun if _NEEDS[noun] in able]
 
 
-async def _plan(services: Services, store: StoreRow, platform: Store, *, is_full: bool) -> int:
+async def _plan(
+    services: Services, store: StoreRow, platform: Store, kind: str, nouns: Sequence[Noun], *, is_full: bool
+) -> int:
     """Cuts the history into windows and stores them; the run's id."""
     now = services.clock()
     async with services.database.transaction() as connection:
-        started = None if is_full else await imports.last_started(connection, store.id)
+        started = None if is_full else await imports.last_started(connection, store.id, kind)
     since = None if started is None else started - OVERLAP
-    windows = await _windows(platform, _nouns(services, store), since)
+    windows = await _windows(platform, nouns, since)
     async with services.database.transaction() as connection:
-        return await imports.begin(connection, store.program_id, store.id, windows, since=since, now=now)
+        return await imports.begin(
+            connection,
+            store.program_id,
+            store.id,
+            [(window.noun.value, window.spec) for window in windows],
+            since=since,
+            now=now,
+            kind=kind,
+            expected=_expected(windows),
+        )
 
 
-async def _windows(
-    platform: Store, nouns: Sequence[Noun], since: datetime | None
-) -> list[tuple[str, Mapping[str, object]]]:
-    """The windows of all nouns, asked for at the same time: noun and what the connector reads it by."""
+def _expected(windows: Sequence[Window]) -> dict[str, int]:
+    """About how many records, by noun, where the platform said it."""
+    expected: dict[str, int] = {}
+    for window in windows:
+        if window.expected is not None:
+            expected[window.noun.value] = expected.get(window.noun.value, 0) + window.expected
+    return expected
+
+
+async def _announce(services: Services, store: StoreRow, run_id: int, expect: Progress) -> None:
+    async with services.database.transaction() as connection:
+        left = await imports.left(connection, store.id, run_id)
+    for noun in Noun:
+        if noun in left:
+            expect(noun, left[noun])
+
+
+async def _windows(platform: Store, nouns: Sequence[Noun], since: datetime | None) -> list[Window]:
+    """The windows of all nouns, asked for at the same time."""
     try:
         async with asyncio.TaskGroup() as group:
             asked = [group.create_task(platform.windows(noun, since)) for noun in nouns]
     except BaseExceptionGroup as group_error:
         raise _first(group_error) from group_error
-    return [(window.noun.value, window.spec) for task in asked for window in task.result()]
+    return [window for task in asked for window in task.result()]
 
 
 async def _note(services: Services, store: StoreRow, run_id: int | None, error: PlatformError) -> None:

@@ -17,7 +17,7 @@ from sync.history import run_import
 from sync.reconcile import ReconcileReport
 from sync.reconcile import reconcile as look_at
 from sync.services import Services
-from sync.subscriptions import WebhookState, polling_note
+from sync.subscriptions import WebhookState, notices
 
 
 @click.command()
@@ -40,13 +40,7 @@ def _document(services: Services, store: StoreOverview) -> dict[str, object]:
 
     document = asdict(store)
     inbox = {state: document.pop(f"deliveries_{state}") for state in ("waiting", "handled", "broken")}
-    return document | {"deliveries": inbox, "notices": _notices(services, store)}
-
-
-def _notices(services: Services, store: StoreOverview) -> list[str]:
-    """What the merchant should know of a store: what its platform says, and that it is read on a schedule."""
-    polling = [polling_note(services, store.polled_because)] if store.polled_because else []
-    return [*store.notices, *polling]
+    return document | {"deliveries": inbox, "notices": notices(services, store)}
 
 
 def _show(services: Services, found: list[StoreOverview]) -> None:
@@ -76,7 +70,7 @@ def _show(services: Services, found: list[StoreOverview]) -> None:
             output.say(
                 f"\nReading store {store.id} stopped: {store.sync_error} `perennial sync {store.id}` goes on."
             )
-        for notice in _notices(services, store):
+        for notice in notices(services, store):
             output.say(f"\nStore {store.id}: {notice}")
     output.say("\nTimes are each store's own.")
 
@@ -140,12 +134,19 @@ async def active_store(services: Services, store_id: int) -> StoreRow:
 
 async def read_history(services: Services, store: StoreRow, *, is_full: bool = False) -> dict[str, int]:
     """Reads the history with a progress bar; records read, by noun. Raises PlatformError."""
-    with output.progress("read") as advance:
+    totals: dict[str, int] = {}
+    with output.progress("read", totals) as advance:
 
-        def show(noun: Noun, more: int) -> None:
-            advance(f"{store.name}: {noun.value}", more)
+        def name(noun: Noun) -> str:
+            return f"{store.name}: {noun.value}"
 
-        report = await run_import(services, store.id, is_full=is_full, progress=show)
+        report = await run_import(
+            services,
+            store.id,
+            is_full=is_full,
+            progress=lambda noun, more: advance(name(noun), more),
+            expect=lambda noun, left: totals.update({name(noun): left}),
+        )
     return {noun.value: int(report.counts[noun.value]) for noun in Noun if noun.value in report.counts}
 
 

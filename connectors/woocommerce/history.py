@@ -88,6 +88,7 @@ class History:
             Window(
                 noun,
                 {"from": start + 1, "to": end if end < pages else None, "total": total, "filter": changed},
+                expected=min(end * PER_PAGE, total) - start * PER_PAGE,
             )
             for start, end in pairwise([0, *ends])
         ]

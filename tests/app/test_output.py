@@ -82,3 +82,29 @@ def test_times_for_people_are_the_stores() -> None:
     moment = datetime(2026, 6, 15, 23, 30, tzinfo=UTC)
     assert output.when(moment, "Europe/Madrid") == "2026-06-16 01:30"
     assert output.when(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "says"),
+    [
+        (0, 1_000, 5.0, ""),  # nothing can be said yet
+        (1_000, 1_000, 5.0, ""),
+        (1_200, 1_000, 5.0, ""),  # there was more than expected
+        (500, 1_000, 30.0, "less than a minute left"),
+        (100, 1_000, 30.0, "about 5 minutes left"),
+        (100, 100_000, 10.0, "about 167 minutes left"),
+    ],
+)
+def test_how_much_time_is_left_is_said_in_words(done: int, total: int, seconds: float, says: str) -> None:
+    assert output.time_left(done, total, seconds) == says
+
+
+def test_a_total_that_becomes_known_later_shows_in_the_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    totals: dict[str, int] = {}
+    now = [0.0]
+    with output.progress("read", totals, clock=lambda: now[0]) as advance:
+        totals["orders"] = 10_100
+        advance("orders", 100)  # how long these took is not known
+        now[0] = 10.0
+        advance("orders", 100)
+    assert "orders: 200 of 10,100 read, about 17 minutes left" in capsys.readouterr().err
