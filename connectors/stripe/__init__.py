@@ -6,6 +6,7 @@ from connectors.base import Capability, Connector
 from connectors.stripe.drafts import EXPLAINS
 from connectors.stripe.install import KeyInstall
 from connectors.stripe.store import open_store
+from connectors.stripe.web import StripeWeb
 from connectors.stripe.webhooks import StripeWebhooks
 
 CONNECTOR = Connector(
@@ -21,6 +22,7 @@ CONNECTOR = Connector(
             Capability.FIRST_TIME_ONLY,
             Capability.WRITE_BIRTHDAY,
             Capability.WEBHOOKS,
+            Capability.MAINTENANCE,
         }
     ),
     webhooks=StripeWebhooks(),
@@ -29,4 +31,5 @@ CONNECTOR = Connector(
     push_size=100,
     default_settings={"birthday_key": "birthday"},
     explains=EXPLAINS,
+    web=StripeWeb(),
 )

@@ -44,7 +44,7 @@ class Endpoints:
         """An endpoint in the version that we read. For an app's store, and for an endpoint that the merchant added,
         `secret` is what signs. Raises RefusedError that says what to add where the key may not do it.
         """
-        if self._client.keyring.is_renewable:
+        if self._client.keyring.is_of_app:
             return _of_the_app(secret)
         try:
             made = await self._create(address)
@@ -66,7 +66,7 @@ class Endpoints:
 
         What the key may not look at, because the merchant added it, is taken to be there; so is the app's endpoint.
         """
-        if self._client.keyring.is_renewable:
+        if self._client.keyring.is_of_app:
             return True
         try:
             found = await self._at(address)
@@ -83,7 +83,7 @@ class Endpoints:
 
     async def unsubscribe(self, address: str) -> None:
         """Deletes the endpoints at the address; the app's one endpoint is there for others too."""
-        if not self._client.keyring.is_renewable:
+        if not self._client.keyring.is_of_app:
             await self._remove([found.id for found in await self._at(address)])
 
     async def _create(self, address: str) -> WebhookEndpoint:

@@ -47,13 +47,19 @@ class KeyInstall:
         options = StoreOptions("", "UTC", {"patience_seconds": "15"})
         access = StoreAccess("", {API_KEY: key}, options, api_base)
         client = Client(access, session, lambda: datetime.now(UTC), mode)
+        account = await _checked(client)
         return Installation(
-            external_id=mapping.external_id(await _checked(client), mode),
+            external_id=mapping.external_id(account, mode),
             credentials={API_KEY: key},
             api_base=api_base,
             webhook_secrets=signing,
-            settings={"mode": mode, **({WEBHOOKS: BY_HAND} if signing else {})},
+            settings={**settings_of(account.id, mode), **({WEBHOOKS: BY_HAND} if signing else {})},
         )
+
+
+def settings_of(account_id: str, mode: str) -> dict[str, str]:
+    """The store's settings that say whose events it takes."""
+    return {"mode": mode, "account": account_id}
 
 
 async def _checked(client: Client) -> mapping.Account:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 
 from connectors.base import Noun, Page, Secret, StoreAccess, Subscription, Window
-from connectors.stripe import birthdays, mapping
+from connectors.stripe import allocation, birthdays, drafts, mapping
 from connectors.stripe.client import Client, mode_of
 from connectors.stripe.codes import Codes
 from connectors.stripe.endpoints import Endpoints
@@ -48,14 +48,19 @@ class StripeStore:
         self._history = History(self._client, access.options, clock)
         self._codes = Codes(self._client, access.options, clock)
         self._settings = access.options.settings
+        self._clock = clock
         self._looks = Looks(self._client, self._settings)
 
     async def facts(self) -> ShopFacts:
         """The account's name, time zone and currency, and what the key may not do."""
         account = await account_of(self._client)
-        asked = PERMISSIONS if self._client.keyring.is_renewable else (*PERMISSIONS, WEBHOOK_ENDPOINTS)
-        notices = tuple(notice(each) for each in await missing(self._client, asked))
-        return replace(mapping.facts(account, self._mode), notices=notices)
+        asked = PERMISSIONS if self._client.keyring.is_of_app else (*PERMISSIONS, WEBHOOK_ENDPOINTS)
+        lacking = await missing(self._client, asked)
+        notices = [notice(each) for each in lacking]
+        notices += filter(None, (birthdays.problem(self._settings), drafts.problem(self._settings)))
+        if not any(each.is_needed for each in lacking):
+            notices += filter(None, [await allocation.notice(self._history, self._clock())])
+        return replace(mapping.facts(account, self._mode), notices=tuple(notices))
 
     async def maintain(self) -> None:
         """Renews an access token that nobody has needed for long."""

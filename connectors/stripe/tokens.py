@@ -8,6 +8,7 @@ and the pair is stored before anything else: that is the keeper's work.
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
@@ -49,7 +50,7 @@ async def ask_for_tokens(
         async with session.post(
             f"{base}/v1/oauth/token",
             data=dict(grant),
-            auth=aiohttp.BasicAuth(app_key.reveal(), ""),
+            headers={"Authorization": f"Basic {b64encode(f'{app_key.reveal()}:'.encode()).decode()}"},
             timeout=_TIMEOUT,
         ) as answer:
             body, status = await answer.read(), answer.status
@@ -106,9 +107,14 @@ class Keyring:
         return self._held[API_KEY]
 
     @property
-    def is_renewable(self) -> bool:
+    def is_of_app(self) -> bool:
         """True for an app's access token."""
         return REFRESH_TOKEN in self._held
+
+    @property
+    def is_renewable(self) -> bool:
+        """True for an access token of which a new pair can be kept."""
+        return self.is_of_app and self._access.keeper is not None
 
     def ended_for(self) -> timedelta:
         """How long ago the access token ended; negative while it lives, and for a key that never ends."""
@@ -126,11 +132,7 @@ class Keyring:
     async def renew(self, used: Secret) -> None:
         """Replaces the token that was used; nothing when that has been done meanwhile. Raises PlatformError."""
         async with self._lock:
-            if self.key != used:
-                return
-            if self._access.keeper is None:
-                self._held = await self._ask(self._held)
-            else:
+            if self.key == used and self._access.keeper is not None:
                 self._held = await self._access.keeper.renew(self._held, self._ask)
 
     async def _ask(self, current: Credentials) -> Credentials:

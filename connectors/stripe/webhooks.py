@@ -17,7 +17,7 @@ import msgspec
 from connectors.base import RawDelivery, Secret, StoreClaim, StoreOptions
 from connectors.stripe import billing, birthdays, mapping
 from connectors.stripe.looks import FilledSession, birthday_in
-from rewards.changes import Change, CouponDeleted, CustomerDeleted, Ignored, Uninstalled
+from rewards.changes import Change, CouponDeleted, CustomerDeleted, Ignored, LookAgain, Uninstalled
 from rewards.errors import BadSignatureError, MalformedDeliveryError
 
 TOLERANCE_SECONDS = 300
@@ -32,6 +32,14 @@ class _Identity(msgspec.Struct, gc=False):
     type: str = ""
 
 
+class _Origin(msgspec.Struct, gc=False):
+    """Whose event it is: told by an app's Connect endpoint, and by thin events of an app."""
+
+    livemode: bool
+    account: str | None = None
+    context: str | None = None
+
+
 class _Data(msgspec.Struct, gc=False):
     object: msgspec.Raw
 
@@ -41,6 +49,20 @@ class _Event(msgspec.Struct, gc=False):
     livemode: bool
     data: _Data
     created: int = 0
+    account: str | None = None
+
+
+class _Related(msgspec.Struct, gc=False):
+    id: str
+
+
+class _ThinEvent(msgspec.Struct, gc=False):
+    """An event that names its object and does not hold it (docs.stripe.com/event-destinations#thin-events)."""
+
+    type: str
+    livemode: bool
+    related_object: _Related
+    context: str | None = None
 
 
 def _reader(shape: type[T], change: Callable[[T], Change]) -> Parse:
@@ -92,6 +114,8 @@ _PARSERS: dict[str, Parse] = {
     "coupon.deleted": _reader(mapping.Deleted, lambda gone: CouponDeleted(gone.id)),
 }
 
+# Thin events come only from an event destination; what they name is looked at again. No snapshot event says this.
+THIN_TOPICS = {"v1.promotion_code.fully_redeemed": "promotion_code"}
 _COMPLETED = "checkout.session.completed"
 UNINSTALLED = "account.application.deauthorized"
 TOPICS = frozenset(_PARSERS) | {UNINSTALLED}
@@ -105,25 +129,39 @@ TOPICS_BY_NOUN = {
 }
 
 _identity = msgspec.json.Decoder(_Identity)
+_origin = msgspec.json.Decoder(_Origin)
 _event = msgspec.json.Decoder(_Event)
+_thin_event = msgspec.json.Decoder(_ThinEvent)
 
 
 class StripeWebhooks:
-    """Reads posts to a store's own webhook endpoint; our token in its address names the store."""
+    """Reads posts to a store's own webhook endpoint, whose address holds our token of the store, and to the one Connect
+    endpoint of an app, whose posts name the account.
+    """
 
-    topics = TOPICS
+    topics = TOPICS | frozenset(THIN_TOPICS)
 
     def is_ping(self, delivery: RawDelivery) -> bool:
         """Never: Stripe signs everything it sends."""
         return False
 
     def claimed_store(self, delivery: RawDelivery) -> StoreClaim:
-        """The store of the token in the path. Raises MalformedDeliveryError."""
-        if not delivery.path_token:
+        """The store of the token in the path; without one, the account and mode that the event names.
+
+        Raises MalformedDeliveryError.
+        """
+        if delivery.path_token:
+            return StoreClaim(token=delivery.path_token)
+        try:
+            origin = _origin.decode(delivery.body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            origin = _Origin(False)
+        account = origin.account or origin.context
+        if not account:
             raise MalformedDeliveryError(
-                "The webhook address must end in the store's token; connect it again."
+                "The webhook address must end in the store's token, or be that of an app's Connect endpoint."
             )
-        return StoreClaim(token=delivery.path_token)
+        return StoreClaim(external_id=f"{account}:{'live' if origin.livemode else 'test'}")
 
     def verify(self, delivery: RawDelivery, secrets: Sequence[Secret], now: datetime) -> None:
         """Returns if a secret signed these bytes within five minutes of `now`. Raises BadSignatureError."""
@@ -155,6 +193,8 @@ class StripeWebhooks:
     def parse(self, delivery: RawDelivery, options: StoreOptions) -> Sequence[Change]:
         """What the event says; nothing for a type that we do not know. Raises MalformedDeliveryError."""
         try:
+            if _read_identity(delivery.body).type in THIN_TOPICS:
+                return _look_again(_thin_event.decode(delivery.body), options)
             return self._changes(_event.decode(delivery.body), options)
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError, OverflowError):
             raise MalformedDeliveryError(
@@ -164,16 +204,30 @@ class StripeWebhooks:
     def _changes(self, event: _Event, options: StoreOptions) -> Sequence[Change]:
         if event.type not in TOPICS:
             return ()
-        mode = options.settings.get("mode", "live" if event.livemode else "test")
-        if event.livemode != (mode == "live"):
-            given = "live" if event.livemode else "test"
-            return (Ignored(f"{given} event at the endpoint of a store in {mode} mode"),)
+        if elsewhere := _not_this_stores(event.livemode, event.account, options):
+            return (elsewhere,)
         if event.type == UNINSTALLED:
             return (Uninstalled(datetime.fromtimestamp(event.created, UTC) if event.created else None),)
         change = _PARSERS[event.type](event.data.object, options)
         if event.type == _COMPLETED and options.settings.get(birthdays.FIELD):
             return (change, _birthday_typed(event.data.object, options))
         return (change,)
+
+
+def _not_this_stores(is_live: bool, account: str | None, options: StoreOptions) -> Ignored | None:
+    """Why an event is left alone: live endpoints get test events too, and a platform's hear of its accounts."""
+    given = "live" if is_live else "test"
+    mode = options.settings.get("mode", given)
+    if given != mode:
+        return Ignored(f"{given} event at the endpoint of a store in {mode} mode")
+    if account is not None and account != options.settings.get("account", account):
+        return Ignored("event of another account")
+    return None
+
+
+def _look_again(event: _ThinEvent, options: StoreOptions) -> Sequence[Change]:
+    elsewhere = _not_this_stores(event.livemode, event.context, options)
+    return (elsewhere or LookAgain(THIN_TOPICS[event.type], event.related_object.id),)
 
 
 def changes_of_event(body: msgspec.Raw, options: StoreOptions) -> Sequence[Change]:

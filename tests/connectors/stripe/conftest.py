@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -11,6 +12,9 @@ from connectors.base import Store, StoreAccess, StoreOptions
 from connectors.stripe import CONNECTOR
 from sandbox.stripe import StripeSandbox
 from sandbox.world import Seed, World
+from storage.database import Database
+from storage.secrets import SecretBox
+from tests.connectors.stripe.browser import Browser, opened
 
 Opener = Callable[..., Store]
 
@@ -47,3 +51,10 @@ async def open_store(sandbox: StripeSandbox, session: aiohttp.ClientSession) -> 
 @pytest.fixture
 def store(open_store: Opener) -> Store:
     return open_store()
+
+
+@pytest.fixture
+async def browser(database: Database, secret_box: SecretBox, tmp_path: Path) -> AsyncIterator[Browser]:
+    """Somebody who connects an account on the pages of the served app."""
+    async with opened(database, secret_box, tmp_path) as found:
+        yield found

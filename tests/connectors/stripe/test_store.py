@@ -15,6 +15,7 @@ from aiohttp import web
 
 from connectors.base import Capability, RawDelivery, Secret, Store
 from connectors.stripe import CONNECTOR, errors
+from connectors.stripe.webhooks import TOPICS
 from rewards.errors import AccessRevokedError, InvalidInputError, RefusedError, RetryLaterError
 from rewards.records import Benefit, BenefitKind, Binding, KnownCode
 from sandbox.stripe import StripeSandbox
@@ -32,7 +33,7 @@ async def test_install_says_whose_key_it_is_and_in_which_mode(
 ) -> None:
     found = await CONNECTOR.install.installation(sandbox.connect_answers(), session)
     assert found.external_id == f"{sandbox.account.id}:test"
-    assert found.settings == {"mode": "test"}
+    assert found.settings == {"mode": "test", "account": sandbox.account.id}
     assert sandbox.key not in repr(found)
     facts = await store.facts()
     assert (facts.external_id, facts.time_zone, facts.currency) == (found.external_id, "Europe/Madrid", "EUR")
@@ -130,7 +131,7 @@ async def test_subscribing_again_leaves_one_endpoint_of_ours_at_the_address(
     assert first.secret.reveal() != second.secret.reveal()
     endpoint = sandbox.account.endpoints.by_id[second.external_ids[0]]
     assert endpoint.secret == second.secret.reveal()
-    assert set(endpoint.enabled_events) == CONNECTOR.webhooks.topics
+    assert set(endpoint.enabled_events) == TOPICS
     assert endpoint.api_version == "2026-10-28.endive"
     await store.unsubscribe(ADDRESS)
     await store.unsubscribe(ADDRESS)
