@@ -41,19 +41,25 @@ async def stores_to_reconcile(connection: Connection, today: Mapping[str, date])
         """SELECT stores.id FROM stores JOIN unnest(%s::text[], %s::date[]) AS zones (name, today)
              ON zones.name = stores.time_zone
            WHERE stores.status = 'active' AND stores.synced_at IS NOT NULL
-             AND coalesce(stores.last_reconciled_on, stores.synced_at::date) < zones.today
+             AND coalesce(stores.last_reconciled_on, stores.installed_at::date) < zones.today
            ORDER BY stores.id""",
         (list(today), list(today.values())),
     )
     return [found["id"] for found in await cursor.fetchall()]
 
 
-async def stores_to_poll(connection: Connection, read_before: datetime, at_most: int) -> list[int]:
-    """Active stores without webhooks whose changes were read last before this moment, the longest ago first."""
+async def stores_to_poll(
+    connection: Connection, platforms: Sequence[str], read_before: datetime, at_most: int
+) -> list[int]:
+    """Active stores without webhooks, and all of these platforms, that were read last before this moment.
+
+    The longest unread come first.
+    """
     cursor = await connection.execute(
-        """SELECT id FROM stores WHERE status = 'active' AND polled_because IS NOT NULL AND synced_at <= %s
+        """SELECT id FROM stores
+           WHERE status = 'active' AND (polled_because IS NOT NULL OR platform = ANY(%s)) AND synced_at <= %s
            ORDER BY synced_at, id LIMIT %s""",
-        (read_before, at_most),
+        (list(platforms), read_before, at_most),
     )
     return [found["id"] for found in await cursor.fetchall()]
 

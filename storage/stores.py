@@ -178,11 +178,11 @@ async def set_settings(connection: Connection, store_id: int, settings: Mapping[
     )
 
 
-async def drop_setting(connection: Connection, store_id: int, name: str) -> None:
-    """Takes a setting away; writes nothing when it is not there."""
+async def drop_setting(connection: Connection, platform: str, token: str, name: str) -> None:
+    """Takes a setting of the store with this token away; writes nothing when it is not there."""
     await connection.execute(
-        "UPDATE stores SET settings = settings - %s::text WHERE id = %s AND settings ? %s",
-        (name, store_id, name),
+        "UPDATE stores SET settings = settings - %s::text WHERE token = %s AND platform = %s AND settings ? %s",
+        (name, token, platform, name),
     )
 
 

@@ -193,8 +193,9 @@ async def _subscribe(
             await subscribe(services, store, address, installation.webhook_secrets)
         except PlatformError as error:
             reason = str(error)
-    if reason is None:
-        return address, None
     async with services.database.transaction() as connection:
-        await stores.set_polled(connection, store.id, reason)
-    return None, polling_note(services, reason)
+        if reason is not None:
+            await stores.set_polled(connection, store.id, reason)
+        found = await stores.by_id(connection, store.id)
+    note = polling_note(services, found.polled_because) if found.polled_because else None
+    return (address if reason is None else None), note

@@ -25,6 +25,7 @@ from sync.engine import AgainError, Patience, PatientJobManager, make_app, open_
 from sync.kinds import TERMS, Kind
 from sync.maintenance import maintain, platforms_to_maintain
 from sync.services import Services
+from sync.watch import watch
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ def build(services: Services, work: Work, pauses: Pauses | None = None) -> Jobs:
     jobs.define(Kind.WRITE_BIRTHDAYS, work.write_birthdays)
     jobs.define(Kind.IMPORT_HISTORY, work.import_history)
     jobs.define(Kind.RECONCILE, work.reconcile)
-    jobs.define(Kind.POLL, work.import_history)  # what changed since the last time
+    jobs.define(Kind.POLL, watch)
     jobs.define(Kind.BACKFILL, work.backfill)
     jobs.define(Kind.UNDO_BACKFILL, work.undo_backfill)
     jobs.define(Kind.OCCASIONS, occasions)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from connectors.base import Capability, Connector, Secret
+from connectors.base import AWAITS_PING, Capability, Connector, Secret
 from rewards.errors import PlatformError
 from storage import stores
+from storage.database import Connection
+from storage.overview import StoreOverview
 from storage.stores import StoreRow
 from sync.services import Services
 
@@ -59,6 +61,12 @@ def polling_note(services: Services, reason: str) -> str:
     )
 
 
+def notices(services: Services, store: StoreRow | StoreOverview) -> tuple[str, ...]:
+    """What the merchant should know of a store: what its platform says, and that it is read on a schedule."""
+    polling = (polling_note(services, store.polled_because),) if store.polled_because else ()
+    return (*store.notices, *polling)
+
+
 async def subscribe(services: Services, store: StoreRow, address: str, known: Sequence[Secret]) -> None:
     """Asks the platform for webhooks at this address, and keeps what will sign them. Raises PlatformError.
 
@@ -66,11 +74,30 @@ async def subscribe(services: Services, store: StoreRow, address: str, known: Se
     are still being set up, and when that fails halfway, those that stand are signed with something we know.
     """
     proposal = known[0] if known else Secret(secrets.token_urlsafe(32))
+    pings = Capability.PINGS in services.connector(store).capabilities
+    if pings:  # which takes it away again, in whatever process it arrives
+        async with services.database.transaction() as connection:
+            await stores.set_settings(connection, store.id, {AWAITS_PING: "1"})
     made = await services.open_store(store).subscribe(address, proposal)
     signing = list(dict.fromkeys(secret.reveal() for secret in (made.secret, *known)))[:_MOST_SECRETS]
     async with services.database.transaction() as connection:
         await stores.keep_secrets(connection, services.secret_box, store.id, webhook_secrets=signing)
         await stores.set_webhooks(connection, store.id, address, made.external_ids)
+        silence = await _silence(services, connection, store.id)
+        if silence is not None:
+            await stores.set_polled(connection, store.id, silence)
+
+
+async def _silence(services: Services, connection: Connection, store_id: int) -> str | None:
+    """Why webhooks that are set up are of no use: nothing has come from the platform, which should have pinged."""
+    store = await stores.by_id(connection, store_id)
+    if AWAITS_PING not in store.settings:
+        return None
+    explained = services.connector(store).explains.get(Capability.PINGS, "")
+    return (
+        f"The store took them, but no call of its has reached {services.public_url}, where Perennial has to be running. "
+        f"{explained}"
+    ).strip()
 
 
 async def look_after(services: Services, store: StoreRow) -> WebhookLook:
@@ -85,7 +112,9 @@ async def look_after(services: Services, store: StoreRow) -> WebhookLook:
         return WebhookLook()
     try:
         if was_set_up and await services.open_store(store).is_subscribed(address):
-            return await _found(services, store, WebhookLook(WebhookState.ON))
+            async with services.database.transaction() as connection:
+                silence = await _silence(services, connection, store.id)
+            return await _found(services, store, WebhookLook(WebhookState.ON, silence))
     except PlatformError as error:
         return WebhookLook(WebhookState.UNKNOWN, str(error))
     known = [Secret(text) for text in stores.webhook_secrets(services.secret_box, store)]

@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
+from connectors.base import Capability
 from rewards.errors import InvalidInputError
 from rewards.occasions import local_today
 from storage import birthday_writes, budgets, deliveries, imports, tickets
@@ -49,7 +50,12 @@ async def tick(services: Services, wake: Wake) -> None:
         due = await queries.stores_to_reconcile(connection, _days(zones, now))
         # To the nearest tick: what was read just after one is due at the next.
         read_before = now - timedelta(minutes=services.poll_minutes) + HALF_A_TICK
-        unread = await queries.stores_to_poll(connection, read_before, _MOST_POLLED)
+        late = [
+            name
+            for name, connector in services.connectors.items()
+            if Capability.LATE_WEBHOOKS in connector.capabilities
+        ]
+        unread = await queries.stores_to_poll(connection, late, read_before, _MOST_POLLED)
     await wake(Kind.RECONCILE, *due)
     await wake(Kind.POLL, *unread)
     # The waiting job is the memory of when it was done last.

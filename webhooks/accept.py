@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import psycopg
 
-from connectors.base import Connector, RawDelivery, Secret, WebhookReader
+from connectors.base import AWAITS_PING, Connector, RawDelivery, Secret, WebhookReader
 from rewards.errors import (
     AppError,
     BadSignatureError,
     MalformedDeliveryError,
     UnknownStoreError,
 )
+from storage import stores
 from storage.deliveries import NewDelivery
 from sync.services import Services
 from webhooks.answers import KEPT, NOTHING_KEPT, PONG, Answer, Counts
@@ -99,6 +101,7 @@ class Acceptor:
             raise UnknownStoreError("No such platform is served here.")
         reader = connector.webhooks
         if reader.is_ping(delivery):
+            await self._hear(platform, reader, delivery)
             return PONG
         claim = reader.claimed_store(delivery)
         of_app = self._app_secrets(connector)
@@ -115,6 +118,18 @@ class Acceptor:
                 raise BadSignatureError("No secret of the store signed this.")
             await self._inbox.keep(self._post(reader, delivery, store))
         return KEPT
+
+    async def _hear(self, platform: str, reader: WebhookReader, delivery: RawDelivery) -> None:
+        """Notes that the platform reaches us at this store's address, before the answer: somebody waits for that.
+
+        Whatever fails, the ping is answered: that we are there is all it asks.
+        """
+        with suppress(AppError, psycopg.OperationalError, psycopg.InterfaceError, TimeoutError):
+            async with asyncio.timeout(self.limits.answer_seconds):
+                token = reader.claimed_store(delivery).token
+                # Not by the known stores: this one is about to get its secret, and would be remembered without it.
+                async with self._services.database.transaction() as connection:
+                    await stores.drop_setting(connection, platform, token or "", AWAITS_PING)
 
     def _is_signed(self, reader: WebhookReader, delivery: RawDelivery, secrets: Sequence[Secret]) -> bool:
         if not secrets:

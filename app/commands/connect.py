@@ -196,10 +196,10 @@ def _greet(made: Connected) -> None:
     verb = "Connected" if made.is_new else "Connected again, with the new credentials:"
     output.say(f"{verb} {store.name} ({store.platform}) as store {store.id}.")
     output.say(f"It sells in {store.currency} and lives in the time zone {store.time_zone}.")
-    if made.webhook_address:
-        output.say("Webhooks are set up: changes come by themselves while `perennial serve` runs.")
-    elif made.webhook_note:
+    if made.webhook_note:
         output.notice(made.webhook_note)
+    elif made.webhook_address:
+        output.say("Webhooks are set up: changes come by themselves while `perennial serve` runs.")
 
 
 def _next_steps(made: Connected, now: StoreOverview, no_sync: bool) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 import aiohttp
 import msgspec
 
-from connectors.base import Noun, Page, Secret, StoreAccess, Subscription, Window
+from connectors.base import AWAITS_PING, Noun, Page, Secret, StoreAccess, Subscription, Window
 from connectors.woocommerce.birthdays import check_settings
 from connectors.woocommerce.client import CLOCK_SECONDS, Client
 from connectors.woocommerce.coupons import Coupons
@@ -94,10 +94,20 @@ class WooCommerceStore:
         return Subscription(external_ids=tuple(str(number) for number in made), secret=secret)
 
     async def is_subscribed(self, address: str) -> bool:
-        """True when each topic has an active webhook at the address; the shop disables those that keep failing."""
+        """True when each topic has an active webhook at the address; the shop disables those that keep failing.
+
+        While no ping has come, the shop is made to try again: it does so when a webhook is saved.
+        """
         hooks = await self._webhooks()
-        on = {hook.topic for hook in hooks if hook.delivery_url == address and hook.status == "active"}
-        return on >= TOPICS
+        on = {
+            hook.topic: hook.id for hook in hooks if hook.delivery_url == address and hook.status == "active"
+        }
+        if not on.keys() >= TOPICS:
+            return False
+        if AWAITS_PING in self._options.settings:
+            path = f"wc/v3/webhooks/{min(on.values())}"
+            await self._client.send("PUT", path, {"status": "active"}, _WEBHOOK.decode)
+        return True
 
     async def unsubscribe(self, address: str) -> None:
         """Takes all our webhooks at the address out."""
@@ -122,7 +132,7 @@ class WooCommerceStore:
         found: list[WebhookData] = []
         page = 1
         while True:
-            params = {"per_page": str(PER_PAGE), "page": str(page)}
+            params = {"per_page": str(PER_PAGE), "page": str(page), "_fields": "id,status,topic,delivery_url"}
             some = (await self._client.get("wc/v3/webhooks", _WEBHOOKS.decode, params)).value
             found += some
             if len(some) < PER_PAGE:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from connectors.base import Capability
 from sandbox.woocommerce_auth import ApiKey
 from storage import stores
 from storage.database import Connection
@@ -22,6 +23,17 @@ from tests.jobs.support import jobs_of, run_waiting, work
 from tests.sync.shops import Shop, rows
 
 WHY = "The key may only read."
+
+
+@pytest.fixture
+async def shop(shop: Shop) -> Shop:
+    """The shop on a platform whose webhooks can be relied on; for others see test_watch.py."""
+    less = {Capability.PINGS, Capability.LATE_WEBHOOKS}
+    connectors = {
+        name: replace(connector, capabilities=connector.capabilities - less)
+        for name, connector in shop.services.connectors.items()
+    }
+    return replace(shop, services=replace(shop.services, connectors=connectors))
 
 
 @pytest.fixture
@@ -85,7 +97,7 @@ async def test_an_order_that_is_read_twice_is_awarded_once(polled: Shop) -> None
     await polled.ask("checkout", email=person.email, subtotal_minor=4_000)
     for _ in range(3):
         passes(polled, 15)
-        async with build(polled.services, work(import_history=run_import)).opened() as jobs:
+        async with build(polled.services, work()).opened() as jobs:
             await tick(polled.services, jobs.wake)
             await run_waiting(jobs)
     found = await rows(polled.database, "SELECT reason, count(*) FROM ledger_entries GROUP BY reason")
