@@ -98,6 +98,10 @@ class HookDesk:
         self.forget_dead()
         return connection(list(self._found.values()), view=Subscribed.view, first=first, after=after)
 
+    def subscribed(self) -> list[Subscribed]:
+        """The subscriptions made through the API."""
+        return list(self._found.values())
+
     def forget_dead(self) -> None:
         """Deletes API subscriptions whose address has failed eight times in a row; new ones there start afresh."""
         for uri, failures in self.hooks.failed_in_a_row.items():

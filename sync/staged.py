@@ -105,13 +105,29 @@ def order_layers(orders: Sequence[Order]) -> list[dict[str, Order]]:
 
 
 def latest_customers(customers: Sequence[Customer]) -> dict[str, Customer]:
-    """Each customer once, by the latest version; without versions, the last told."""
+    """Each customer once, by the latest version; without versions, the last told.
+
+    What it does not say is taken from the others: one change may be told twice, and not everywhere in full.
+    """
     latest: dict[str, Customer] = {}
     for customer in customers:
         known = latest.get(customer.external_id)
-        if known is None or not _is_older(customer.source_updated_at, known.source_updated_at):
+        if known is None:
             latest[customer.external_id] = customer
+        elif _is_older(customer.source_updated_at, known.source_updated_at):
+            latest[customer.external_id] = _filled(known, customer)
+        else:
+            latest[customer.external_id] = _filled(customer, known)
     return latest
+
+
+_MAY_BE_UNSAID = ("email", "name", "joined_at", "birthday", "locale", "accepts_marketing")
+
+
+def _filled(customer: Customer, other: Customer) -> Customer:
+    unsaid = [name for name in _MAY_BE_UNSAID if getattr(customer, name) is None]
+    found = {name: value for name in unsaid if (value := getattr(other, name)) is not None}
+    return replace(customer, **found) if found else customer
 
 
 def latest_coupons(coupons: Sequence[Coupon]) -> dict[str, Coupon]:

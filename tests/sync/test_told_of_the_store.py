@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from rewards.changes import CustomerSaved, CustomersMerged, StoreChanged
 from rewards.occasions import birthday
 from rewards.records import ShopFacts
 from storage.database import Database
-from tests.factories import customer, new_store
+from tests.factories import NOON, customer, new_store
 from tests.sync.test_apply import apply, rows
 
 LIVING = "SELECT count(*) FROM members WHERE merged_into IS NULL"
@@ -52,3 +54,18 @@ async def test_a_store_that_says_something_new_of_itself_is_known_by_it(database
     assert found == {"name": "New Name", "time_zone": "Asia/Tokyo", "notices": ["A permission is gone."]}
     assert untouched is not None
     assert not untouched["notices"]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("in_one_chunk", [True, False])
+async def test_what_one_of_two_posts_leaves_out_is_taken_from_the_other(
+    database: Database, order: tuple[int, int], in_one_chunk: bool
+) -> None:
+    store = await new_store(database)
+    whole = customer("1", birthday=birthday(5, 17, 1990), locale="es", source_updated_at=NOON)
+    told = [CustomerSaved(whole), CustomerSaved(replace(whole, birthday=None, locale=None))]
+    told = [told[place] for place in order]
+    for chunk in [told] if in_one_chunk else [told[:1], told[1:]]:
+        await apply(database, store, *chunk)
+    assert await rows(database, "SELECT birthday_md FROM members") == [(517,)]
+    assert await rows(database, "SELECT locale FROM store_customers") == [("es",)]

@@ -1,0 +1,251 @@
+"""From the App Store to a working store and back: the real server, database and webhooks against a stand-in shop."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import aiohttp
+import pytest
+from pydantic import SecretStr
+
+from app.server import serving
+from app.settings import Settings
+from app.wiring import open_jobs
+from connectors.base import Noun, Secret
+from connectors.shopify import CONNECTOR
+from rewards.errors import AccessRevokedError
+from sandbox.shopify import CLIENT_ID, ShopifySandbox
+from sandbox.world import Seed, World
+from storage import stores
+from storage.database import Database, DatabaseSettings
+from storage.secrets import SecretBox, new_key
+from storage.stores import StoreRow
+from sync.history import run_import
+from sync.services import Services
+from tests.sync.shops import rows
+from webhooks.draining import drain
+
+SEED = Seed(number=11, customers=15, orders=20)
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
+
+@dataclass
+class App:
+    """The served app, one shop, and a browser that keeps no cookies."""
+
+    sandbox: ShopifySandbox
+    services: Services
+    session: aiohttp.ClientSession
+    database_url: str
+
+    async def opens(self, query: dict[str, str] | None = None) -> tuple[str, aiohttp.ClientResponse]:
+        """The merchant opens the app in the admin."""
+        address = f"{self.services.public_url}/install/shopify?"
+        found = self.sandbox.oauth.launch() if query is None else query
+        async with self.session.get(address + urlencode(found), allow_redirects=False) as answer:
+            return await answer.text(), answer
+
+    async def store(self) -> StoreRow:
+        async with self.services.database.transaction() as connection:
+            found = await stores.by_external_id(connection, "shopify", self.sandbox.shop)
+        assert found is not None
+        return found
+
+    async def credentials(self) -> dict[str, str]:
+        return stores.credentials(self.services.secret_box, await self.store())
+
+    async def heard(self) -> int:
+        """All posts arrive and are handled; how many."""
+        await self.sandbox.hooks.quiet()
+        return await drain(self.services, (await self.store()).id)
+
+    async def statuses(self) -> list[tuple[object, ...]]:
+        return await rows(self.services.database, "SELECT status FROM stores")
+
+
+@pytest.fixture
+async def app(
+    database: Database, database_url: str, secret_box: SecretBox, tmp_path: Path
+) -> AsyncIterator[App]:
+    port = free_port()
+    async with AsyncExitStack() as stack:
+        sandbox = await stack.enter_async_context(ShopifySandbox(World(SEED)))
+        assert isinstance(sandbox, ShopifySandbox)
+        session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+        services = Services(
+            database,
+            {CONNECTOR.platform: CONNECTOR},
+            session,
+            lambda: datetime.now(UTC),
+            secret_box,
+            public_url=f"http://127.0.0.1:{port}",
+            allow_private_hosts=True,
+            apps={
+                "shopify": {
+                    "client_id": Secret(CLIENT_ID),
+                    "client_secret": Secret(sandbox.client_secret),
+                    "api_base": Secret(sandbox.url),
+                }
+            },
+        )
+        # As the deployed shopify.app.toml says.
+        sandbox.hook_desk.app_uri = f"{services.public_url}/webhooks/shopify"
+        jobs = await stack.enter_async_context(open_jobs(services))
+        settings = Settings(data_dir=tmp_path, port=port, secret_key=SecretStr(new_key()))
+        await stack.enter_async_context(serving(settings, services, jobs, with_worker=False))
+        yield App(sandbox, services, session, database_url)
+
+
+async def test_opening_the_app_connects_the_store_and_has_its_history_read(app: App) -> None:
+    text, answer = await app.opens()
+    assert answer.status == 200
+    assert "is connected" in text
+    assert "are being read" in text
+    database = app.services.database
+    assert await rows(database, "SELECT task_name, args->>'subject_id' FROM procrastinate_jobs") == [
+        ("import_history", "1")
+    ]
+    store = await app.store()
+    assert (store.status, store.external_id) == ("active", app.sandbox.shop)
+    assert (await app.credentials()).keys() == {
+        "access_token",
+        "access_ends_at",
+        "refresh_token",
+        "refresh_ends_at",
+    }
+    sealed = b"".join(part for part in (store.sealed_credentials, store.sealed_webhook_secrets) if part)
+    assert not any(secret.encode() in sealed for secret in (await app.credentials()).values())
+    read = await run_import(app.services, store.id)
+    assert read.counts[Noun.ORDERS] == SEED.orders
+
+
+async def test_the_page_is_framed_by_this_shop_and_its_first_script_is_app_bridge(app: App) -> None:
+    text, answer = await app.opens()
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.endswith(f"frame-ancestors https://{app.sandbox.shop} https://admin.shopify.com")
+    head = text.partition("</head>")[0]
+    assert re.findall(r'<script src="([^"]+)"', head) == [
+        "https://cdn.shopify.com/shopifycloud/app-bridge.js"
+    ]
+    assert f'<meta name="shopify-api-key" content="{CLIENT_ID}">' in head
+    assert "Set-Cookie" not in answer.headers
+    assert "X-Frame-Options" not in answer.headers
+    assert "<form" not in text, "no shop's name is asked for"
+
+
+async def test_a_stale_token_takes_the_way_over_the_bounce_page(app: App) -> None:
+    stale = app.sandbox.oauth.id_token(exp=1, nbf=0)
+    _, answer = await app.opens(app.sandbox.oauth.launch(id_token=stale))
+    assert answer.status == 303
+    place = f"{app.services.public_url}{answer.headers['Location']}"
+    async with app.session.get(place) as bounce:
+        assert bounce.status == 200
+        assert app.sandbox.shop in bounce.headers["Content-Security-Policy"]
+        assert "app-bridge.js" in await bounce.text()
+    # What App Bridge does there.
+    back = dict(parse_qsl(urlsplit(place).query))["shopify-reload"]
+    async with app.session.get(f"{back}&id_token={app.sandbox.oauth.id_token()}") as page:
+        assert "is connected" in await page.text()
+    assert await app.statuses() == [("active",)]
+
+
+async def test_a_script_with_a_bad_token_is_answered_401_with_shopifys_header(app: App) -> None:
+    address = f"{app.services.public_url}/install/shopify"
+    async with app.session.get(address, headers={"Authorization": "Bearer x"}) as answer:
+        assert answer.status == 401
+        assert answer.headers["X-Shopify-Retry-Invalid-Session-Request"] == "1"
+        assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+
+
+async def test_orders_come_by_the_apps_own_subscription_and_birthdays_by_ours(app: App) -> None:
+    await app.opens()
+    assert {found.topic for found in app.sandbox.hook_desk.subscribed()} == {
+        "CUSTOMERS_CREATE",
+        "CUSTOMERS_UPDATE",
+    }
+    app.sandbox.sign_up("Ada Abel", "ada@people.example", (5, 17, 1990))
+    app.sandbox.place_order({"email": "ada@people.example", "subtotal_minor": 5_000})
+    assert await app.heard() > 0
+    found = await rows(
+        app.services.database, "SELECT birthday_md, email FROM members WHERE email IS NOT NULL"
+    )
+    assert (517, "ada@people.example") in found
+    assert await rows(app.services.database, "SELECT count(*) FROM orders") == [(1,)]
+    broken = "SELECT topic, note FROM deliveries WHERE state <> 'handled'"
+    assert await rows(app.services.database, broken) == []
+
+
+async def test_an_uninstall_ends_everything_and_opening_the_app_again_takes_it_up(app: App) -> None:
+    await app.opens()
+    first = await app.store()
+    app.sandbox.uninstall()
+    await app.heard()
+    assert await app.statuses() == [("uninstalled",)]
+    assert await rows(app.services.database, "SELECT credentials FROM stores") == [(None,)]
+    app.sandbox.install_again()
+    text, _ = await app.opens()
+    assert "is connected" in text
+    again = await app.store()
+    assert (again.id, again.status) == (first.id, "active")
+    await app.services.open_store(again).facts()
+    app.sandbox.hooks.replay()
+    await app.heard()
+    assert await app.statuses() == [("active",)], "late news of the old uninstall ends nothing"
+
+
+async def test_a_permission_that_is_taken_back_is_told_at_once(app: App) -> None:
+    await app.opens()
+    assert not (await app.store()).notices
+    kept = [scope for scope in app.sandbox.oauth.scopes if scope != "read_orders"]
+    app.sandbox.grant_scopes(*kept)
+    await app.heard()
+    [notice] = (await app.store()).notices
+    assert "read_orders" in notice
+    assert "earn nothing" in notice
+    text, _ = await app.opens()
+    assert notice in text
+
+
+async def test_two_processes_refresh_a_dead_token_once(app: App) -> None:
+    await app.opens()
+    other = await Database.open(DatabaseSettings(app.database_url, Path(), pool_size=3))
+    try:
+        elsewhere = replace(app.services, database=other)
+        store = await app.store()
+        app.sandbox.expire_tokens()
+        granted = app.sandbox.oauth.granted
+        await asyncio.gather(
+            *(services.open_store(store).facts() for services in (app.services, elsewhere) for _ in range(3))
+        )
+        assert app.sandbox.oauth.granted == granted + 1
+    finally:
+        await other.close()
+    kept = await app.credentials()
+    assert app.sandbox.oauth.opens(kept["access_token"])
+
+
+async def test_a_dead_refresh_token_is_told_and_opening_the_app_mends_it(app: App) -> None:
+    await app.opens()
+    app.sandbox.expire_tokens()
+    app.sandbox.oauth.kill_refresh_tokens()
+    store = await app.store()
+    with pytest.raises(AccessRevokedError, match="open Perennial once") as told:
+        await app.services.open_store(store).facts()
+    async with app.services.database.transaction() as connection:
+        assert await stores.pause(connection, store, str(told.value))
+    await app.opens()
+    assert await app.statuses() == [("active",)]
+    await app.services.open_store(await app.store()).facts()
