@@ -32,4 +32,5 @@ CONNECTOR = Connector(
     default_settings={"birthday_key": "birthday"},
     explains=EXPLAINS,
     web=StripeWeb(),
+    app_secrets=("webhook_secret", "test_webhook_secret"),
 )

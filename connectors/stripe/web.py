@@ -142,13 +142,9 @@ def _connected(store: StoreSummary) -> WebPage:
 
 
 def webhook_secrets(app: Mapping[str, Secret], mode: str) -> list[Secret]:
-    """What signs the posts of the app's Connect endpoints; several, while one is rolled, stand with commas between.
-
-    Events of test mode may come to the live endpoint too (docs.stripe.com/connect/webhooks).
-    """
+    """What signs the posts of the app's Connect endpoints; events of test mode may come to the live one too."""
     names = ["webhook_secret"] if mode == "live" else ["test_webhook_secret", "webhook_secret"]
-    texts = [text.strip() for name in names for text in (_text(app, name) or "").split(",")]
-    return [Secret(text) for text in texts if text]
+    return [app[name] for name in names if app.get(name)]
 
 
 def _authorize_url(app: Mapping[str, Secret], mode: str) -> str | None:
