@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from app.settings import PREFIX, Settings
+from app.settings import APPS, PREFIX, Settings
+from app.wiring import load_connectors
 from rewards.errors import DatabaseError
 from storage import doctor, stores
 from storage.database import Database
@@ -22,8 +23,7 @@ async def examine(settings: Settings) -> list[Finding]:
     findings = await doctor.examine(settings.database, settings.key_text)
     if all(found.ok for found in findings if found.name in ("database server", "tables")):
         findings += await _at_work(settings)
-    findings.append(_public_url(settings))
-    return findings
+    return [*findings, _public_url(settings), _install_links(settings)]
 
 
 async def _at_work(settings: Settings) -> list[Finding]:
@@ -83,3 +83,22 @@ def _public_url(settings: Settings) -> Finding:
     if urlsplit(settings.public_url).scheme != "https":
         return Finding(name, True, f"{settings.public_url}; platforms send webhooks to https addresses only")
     return Finding(name, True, settings.public_url)
+
+
+def _install_links(settings: Settings) -> Finding:
+    """Where merchants connect stores in the browser; an app's settings under a wrong name would change nothing."""
+    name = "install links"
+    connectors = load_connectors()
+    if unknown := sorted(set(settings.apps) - set(connectors)):
+        said = f"{APPS}{unknown[0].upper()}__… names no platform; known are {', '.join(sorted(connectors))}"
+        return Finding(name, False, said)
+    if not settings.install_pages:
+        return Finding(
+            name, True, f"switched off by {PREFIX}INSTALL_PAGES; `perennial connect` connects stores"
+        )
+    if settings.public_url is None:
+        return Finding(
+            name, True, f"none before {PREFIX}PUBLIC_URL is set; `perennial connect` connects stores"
+        )
+    found = sorted(platform for platform, connector in connectors.items() if connector.web is not None)
+    return Finding(name, True, " ".join(f"{settings.public_url}/install/{platform}" for platform in found))

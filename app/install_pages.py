@@ -7,8 +7,8 @@ redirects to https only. A platform's own checks (signatures, states, tickets) a
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -22,6 +22,7 @@ from app.visitors import Visitors
 from connectors.web import Plain, Redirect, WebAnswer, WebPage, WebRequest
 from rewards.errors import AppError, InvalidInputError, NotFoundError, PlatformError, RetryLaterError
 from sync.attempts import OUTAGES, describe
+from sync.install import Along
 from sync.services import Services
 from sync.site import PlatformSite
 
@@ -31,10 +32,8 @@ FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 AGAIN_SECONDS = 30
 
-StartImport = Callable[[int], Awaitable[None]]
 
-
-def install_pages(services: Services, start_import: StartImport) -> Blueprint:
+def install_pages(services: Services, start_import: Along) -> Blueprint:
     """The pages of all platforms that have any."""
     pages = Blueprint("install", __name__, url_prefix="/install", template_folder="templates")
     desk = _Desk(services, start_import)
@@ -43,6 +42,13 @@ def install_pages(services: Services, start_import: StartImport) -> Blueprint:
     @pages.route("/<platform>/<path:path>", methods=["GET", "POST"])
     async def page(platform: str, path: str) -> Response:
         return await desk.serve(platform, path.strip("/"))
+
+    style = (Path(__file__).parent / "static" / "install.css").read_text(encoding="utf-8")
+
+    @pages.route("/page.css")
+    async def page_style() -> Response:
+        headers = {"Cache-Control": "public, max-age=86400"}  # its address changes with the version
+        return Response(style, content_type="text/css; charset=utf-8", headers=headers)
 
     @pages.errorhandler(HTTPException)
     async def refused(error: HTTPException) -> Response:
@@ -55,10 +61,10 @@ def install_pages(services: Services, start_import: StartImport) -> Blueprint:
 class _Desk:
     """Takes requests, and gives answers to the browser."""
 
-    def __init__(self, services: Services, start_import: StartImport) -> None:
+    def __init__(self, services: Services, start_import: Along) -> None:
         self._services = services
         self._start_import = start_import
-        self._readers = Visitors(per_minute=60, burst=60)
+        self._readers = Visitors(per_minute=300, burst=120)
         self._senders = Visitors(per_minute=20, burst=20)
 
     async def serve(self, platform: str, path: str) -> Response:

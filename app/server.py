@@ -22,7 +22,7 @@ from app.version import version
 from app.wiring import open_jobs, open_services, timing
 from app.worker import WorkerSupervisor, work_until_told
 from rewards.errors import AppError, InvalidInputError
-from storage.database import Database
+from storage.database import Connection, Database
 from sync.attempts import OUTAGES
 from sync.jobs import Jobs
 from sync.kinds import Kind
@@ -39,6 +39,7 @@ HEALTH_SECONDS = 3.0
 # Of pages; webhooks have limits of their own.
 BODY_BYTES = 64 * 1024
 BODY_SECONDS = 15
+IMPORT_IN_SECONDS = 10
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -58,18 +59,17 @@ stores that are connected to it.</p>
 """
 
 
-def create_app(services: Services, jobs: Jobs) -> Quart:
+def create_app(services: Services, jobs: Jobs, *, with_install_pages: bool = True) -> Quart:
     """The pages over these services."""
-    app = Quart(__name__, static_folder="static", static_url_path="/assets")
-    app.config.update(
-        MAX_CONTENT_LENGTH=BODY_BYTES, BODY_TIMEOUT=BODY_SECONDS, SEND_FILE_MAX_AGE_DEFAULT=3600
-    )
+    app = Quart(__name__, static_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=BODY_BYTES, BODY_TIMEOUT=BODY_SECONDS)
 
-    async def start_import(store_id: int) -> None:
-        async with services.database.transaction() as connection:
-            await jobs.defer_in(connection, Kind.IMPORT_HISTORY, store_id)
+    async def start_import(connection: Connection, store_id: int) -> None:
+        # Webhooks are set up meanwhile: what happens from then on is told, what happened before is read.
+        await jobs.defer_in(connection, Kind.IMPORT_HISTORY, store_id, in_seconds=IMPORT_IN_SECONDS)
 
-    app.register_blueprint(install_pages(services, start_import))
+    if with_install_pages:
+        app.register_blueprint(install_pages(services, start_import))
 
     @app.get("/")
     async def index() -> str:
@@ -155,9 +155,10 @@ async def _serving(
     settings: Settings, services: Services, jobs: Jobs, *, with_worker: bool
 ) -> AsyncIterator[_Running]:
     with _listening(settings.host, settings.port) as listening:
+        app = create_app(services, jobs, with_install_pages=settings.install_pages)
         acceptor = Acceptor(services, jobs.wake, AcceptLimits(settings.webhook_body_limit_bytes))
         config = uvicorn.Config(
-            Lane(acceptor, cast(AsgiApp, create_app(services, jobs))),
+            Lane(acceptor, cast(AsgiApp, app)),
             log_config=None,
             access_log=False,
             server_header=False,

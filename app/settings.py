@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     allow_private_hosts: bool = False
     # What the platforms call our app: PERENNIAL_APPS__<PLATFORM>__CLIENT_ID, …__CLIENT_SECRET and so on.
     apps: dict[str, dict[str, SecretStr]] = Field(default_factory=lambda: _apps(os.environ))
+    # Pages where merchants connect stores themselves; without them only the command line does.
+    install_pages: bool = True
     # How often changes are read from stores that cannot send webhooks; looked at every quarter of an hour.
     poll_minutes: Annotated[int, Field(ge=15, le=24 * 60)] = 15
     webhook_body_limit_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 2 * 1024 * 1024

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -21,6 +21,7 @@ from sync.subscriptions import address_of, polling_note, subscribe, why_not
 
 SETTING = "setting:"  # answers that begin so are the store's settings
 SIGN_UP_POINTS = 100
+Along = Callable[[Connection, int], Awaitable[None]]  # with the store's id
 POINTS_PER_UNIT = 5
 
 
@@ -51,9 +52,17 @@ async def connect(
 
 
 async def install(
-    services: Services, platform: str, installation: Installation, *, program_id: int | None = None
+    services: Services,
+    platform: str,
+    installation: Installation,
+    *,
+    program_id: int | None = None,
+    along: Along | None = None,
 ) -> Connected:
-    """Installs a store whose credentials are here, as `connect` does. Raises InvalidInputError and PlatformError."""
+    """Installs a store whose credentials are here, as `connect` does; `along` is done in the same transaction.
+
+    Raises InvalidInputError and PlatformError.
+    """
     store_settings.check(installation.settings)
     connector = _connector(services, platform)
     facts = await _facts(services, connector, installation)
@@ -79,6 +88,8 @@ async def install(
             installation,
             "store.connected" if known is None else "store.reconnected",
         )
+        if along is not None:
+            await along(connection, store_id)
     address, note = await _subscribe(services, connector, store, installation)
     async with services.database.transaction() as connection:
         store = await stores.by_id(connection, store_id)

@@ -84,12 +84,16 @@ class Jobs:
         except OUTAGES as error:
             logger.warning("No %s could be asked for (%s); the sweep will.", kind, type(error).__name__)
 
-    async def defer_in(self, connection: Connection, kind: str, subject_id: int) -> int:
+    async def defer_in(
+        self, connection: Connection, kind: str, subject_id: int, *, in_seconds: float = 0
+    ) -> int:
         """Defers a job in the caller's transaction: it exists once that commits, and never if it does not."""
         terms = TERMS[Kind(kind)]
         assert not terms.is_wake_up, f"{kind} is asked for with wake, after the commit"
         task = self.app.tasks[Kind(kind).value]
-        deferrer = task.configure(lock=terms.lock_for(subject_id), connection=connection)
+        deferrer = task.configure(
+            lock=terms.lock_for(subject_id), schedule_at=_moment(in_seconds), connection=connection
+        )
         return await deferrer.defer_async(subject_id=subject_id)
 
     def define(self, kind: Kind, do: Do) -> None:
@@ -114,13 +118,17 @@ class Jobs:
             self.app.periodic(cron=upkeep.TICK, lock=lock, queueing_lock=lock)(task)
 
     async def _defer_wake_up(self, kind: Kind, lock: str, subject_id: int, in_seconds: float) -> None:
-        at = datetime.now(UTC) + timedelta(seconds=in_seconds) if in_seconds else None
         task = self.app.tasks[kind.value]
-        deferrer = task.configure(lock=lock, queueing_lock=lock, schedule_at=at)
+        deferrer = task.configure(lock=lock, queueing_lock=lock, schedule_at=_moment(in_seconds))
         try:
             await deferrer.defer_async(subject_id=subject_id)
         except AlreadyEnqueued:
             logger.debug("A job waits under %s already.", lock)
+
+
+def _moment(in_seconds: float) -> datetime | None:
+    """By the engine's clock; None: at once."""
+    return datetime.now(UTC) + timedelta(seconds=in_seconds) if in_seconds else None
 
 
 def build(services: Services, work: Work, pauses: Pauses | None = None) -> Jobs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -14,15 +14,16 @@ from storage import stores, tickets
 from storage.stores import StoreRow
 from sync import install
 from sync.services import Services
+from sync.subscriptions import notices
 
 
 @dataclass(frozen=True)
 class PlatformSite:
-    """One platform's site. `start_import` asks for a store's history to be read in the background."""
+    """One platform's site. `start_import` has a store's history read in the background, once the transaction is done."""
 
     services: Services
     platform: str
-    start_import: Callable[[int], Awaitable[None]]
+    start_import: install.Along
 
     @property
     def public_url(self) -> str | None:
@@ -79,23 +80,20 @@ class PlatformSite:
 
     async def install(self, installation: Installation) -> StoreSummary:
         """See Site."""
-        made = await install.install(self.services, self.platform, installation)
-        await self.start_import(made.store.id)
-        notes = [made.webhook_note] if made.webhook_note else []
-        return _summary(made.store, is_new=made.is_new, notes=[*notes, *made.store.notices])
+        made = await install.install(self.services, self.platform, installation, along=self.start_import)
+        return self._summary(made.store, is_new=made.is_new)
 
     async def store(self, external_id: str) -> StoreSummary | None:
         """See Site."""
         async with self.services.database.transaction() as connection:
             found = await stores.by_external_id(connection, self.platform, external_id)
-        return None if found is None else _summary(found, is_new=False, notes=found.notices)
+        return None if found is None else self._summary(found)
 
     async def update(self, external_id: str, installation: Installation) -> StoreSummary:
         """See Site."""
         named = replace(installation, external_id=external_id)
         updated = await install.update(self.services, self.platform, named)
-        return _summary(updated, is_new=False, notes=updated.notices)
+        return self._summary(updated)
 
-
-def _summary(store: StoreRow, *, is_new: bool, notes: Iterable[str]) -> StoreSummary:
-    return StoreSummary(store.id, store.name, is_new, tuple(notes), store.status)
+    def _summary(self, store: StoreRow, *, is_new: bool = False) -> StoreSummary:
+        return StoreSummary(store.id, store.name, is_new, notices(self.services, store), store.status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
@@ -44,6 +46,23 @@ async def test_the_doctor_tells_and_is_content(noticed: CommandLine) -> None:
     (told,) = [finding for finding in found["findings"] if finding["name"] == "store 1"]
     assert told["detail"].startswith(MISSING)
     assert "on a schedule" in told["detail"]
+
+
+async def test_the_doctor_names_the_install_links_and_a_wrong_name_in_the_settings(
+    merchant: CommandLine,
+) -> None:
+    async def links(**variables: str) -> str:
+        done = await merchant.run("doctor", "--json", **variables)
+        (found,) = [one for one in json.loads(done.out)["findings"] if one["name"] == "install links"]
+        assert (done.status == 0) == found["ok"]
+        return str(found["detail"])
+
+    url = "https://perennial.example"
+    assert f"{url}/install/woocommerce" in await links(PERENNIAL_PUBLIC_URL=url)
+    assert "PERENNIAL_PUBLIC_URL" in await links()
+    assert "switched off" in await links(PERENNIAL_PUBLIC_URL=url, PERENNIAL_INSTALL_PAGES="0")
+    said = await links(PERENNIAL_APPS__SHOPFIY__CLIENT_ID="1")
+    assert said.startswith("PERENNIAL_APPS__SHOPFIY__… names no platform; known are shopify, stripe")
 
 
 async def test_the_doctor_names_a_few_stores_and_counts_the_rest(noticed: CommandLine) -> None:

@@ -193,7 +193,7 @@ async def test_pages_allow_nothing_that_they_do_not_name(server: Server) -> None
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.cookies["perennial_form"]["httponly"]
     assert answer.cookies["perennial_form"]["samesite"] == "Lax"
-    async with server.session.get(f"{server.address}/assets/install.css") as style:
+    async with server.session.get(f"{server.address}/install/page.css") as style:
         assert style.status == 200
         assert style.content_type == "text/css"
 
@@ -277,3 +277,14 @@ async def test_whoever_posts_too_often_has_to_wait(server: Server) -> None:
     assert isinstance(clock, Clock)
     clock.pass_days(1 / 24)
     assert (await server.post("/callback", json={}))[0] == 403
+
+
+async def test_an_operator_can_do_without_the_pages(server: Server, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, port=0, install_pages=False)
+    async with (
+        open_jobs(server.services) as jobs,
+        serving(settings, server.services, jobs, with_worker=False) as address,
+        server.session.get(f"{address}/install/woocommerce") as answer,
+    ):
+        assert answer.status == 404
+    assert server.pages.seen == []

@@ -26,7 +26,7 @@ from sandbox.woocommerce import WooCommerceSandbox
 from sandbox.woocommerce_auth import ApiKey
 from sandbox.world import Seed, World
 from storage import stores
-from storage.database import Database
+from storage.database import Connection, Database
 from storage.secrets import SecretBox
 from storage.stores import StoreRow
 from sync.services import Services
@@ -159,7 +159,7 @@ class _Later:
         self._app: Any = None
 
     async def become(self, services: Services, imports: list[int], stack: AsyncExitStack) -> None:
-        async def start_import(store_id: int) -> None:
+        async def start_import(connection: Connection, store_id: int) -> None:
             imports.append(store_id)
 
         async def wake(*_: object, **__: object) -> None:
@@ -311,7 +311,7 @@ async def test_without_https_of_ours_the_merchant_is_told_to_paste_a_key(stage: 
     services = replace(stage.services, public_url="http://perennial.example")
     pages = Quart("app.server")
 
-    async def start_import(store_id: int) -> None:
+    async def start_import(connection: Connection, store_id: int) -> None:
         raise AssertionError("nothing is installed")
 
     pages.register_blueprint(install_pages(services, start_import))
