@@ -80,10 +80,6 @@ class Discounts:
         """The discounts with codes among these, as they are now."""
         return await self._lookups.coupons(list((await self._lookups.by_numbers(numbers)).values()))
 
-    async def look(self, numbers: Sequence[str]) -> list[Coupon]:
-        """The discounts with codes among these, as they are now."""
-        return await self._lookups.coupons(list((await self._lookups.by_numbers(numbers)).values()))
-
     async def _places_of_bound(
         self, codes: Sequence[KnownCode], nodes: Mapping[str, DiscountNode]
     ) -> dict[str, RedeemCode]:
