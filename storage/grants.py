@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from rewards.differences import USED
 from rewards.returns import CodeReturns
 from storage import shared_codes
 from storage.database import Connection
@@ -222,6 +223,11 @@ WHERE c.store_id = %(store)s AND c.grant_id = ANY(%(grants)s) AND k.key IS NOT N
     AND c.replaced_at IS NULL
 """
 
+# Not every shop gives a code back with each order that ends: looked at after that end, the store's own count decides.
+_STAYED_USED = f"""EXISTS (
+    SELECT FROM promotion_codes s WHERE s.store_id = %(store)s AND s.grant_id = k.grant_id AND s.replaced_at IS NULL
+        AND s.difference = '{USED}' AND s.verified_at > coalesce(o.deleted_at, o.cancelled_at))"""
+
 # The earliest order that holds the code and still counts is the one that redeemed it. Without one, the grant is what
 # it was before: that too can be read from what is stored. An order that was taken back redeems a code that stays used
 # in the store: "returned" grants wait for a new one.
@@ -235,8 +241,8 @@ WITH used AS (
         (x.cancelled AND NOT %(by_platform)s AND (o.paid_at IS NULL OR %(renewed)s::text <> 'never'))
         OR (%(renewed)s = 'on_full_refund' AND {shared_codes.IS_REFUNDED}) AS renewed) r
     WHERE o.store_id = %(store)s AND o.codes <> '{{}}' AND o.codes && %(keys)s::text[]
-        AND NOT (%(by_platform)s AND x.cancelled)
-    ORDER BY k.grant_id, r.renewed, at, o.external_id
+        AND NOT (%(by_platform)s AND x.cancelled AND NOT {_STAYED_USED})
+    ORDER BY k.grant_id, r.renewed, %(by_platform)s AND x.cancelled, at, o.external_id
 )
 UPDATE grants g
 SET redeemed_order_id = used.order_id, redeemed_at = used.at, state = CASE

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from rewards.differences import USED
 from storage.database import Connection
 from storage.grants import SELECT_TO_PUSH, GrantToPush
 
@@ -23,15 +24,26 @@ class Checked:
 async def usable(
     connection: Connection, store_id: int, now: datetime, after_grant_id: int, limit: int
 ) -> list[GrantToPush]:
-    """Grants whose code is in the store and not used up or over, by grant id."""
+    """Grants whose code is in the store and not used up or over, or used up by the store's word alone; by grant id."""
     cursor = await connection.execute(
         f"""{SELECT_TO_PUSH}
-            WHERE g.store_id = %s AND g.state IN ('pushed', 'notified') AND g.valid_until >= %s AND g.id > %s
+            WHERE g.store_id = %s AND g.valid_until >= %s AND g.id > %s
+                AND (g.state IN ('pushed', 'notified') OR (g.state = 'redeemed' AND c.difference = '{USED}'))
                 AND c.pushed_at IS NOT NULL AND c.revoked_at IS NULL AND NOT c.is_shared
             ORDER BY g.id LIMIT %s""",
         (store_id, now, after_grant_id, limit),
     )
     return [GrantToPush(**found) for found in await cursor.fetchall()]
+
+
+async def used_up(connection: Connection, store_id: int, grant_ids: Sequence[int]) -> dict[int, str]:
+    """Those of the grants whose code the store held for used up when it was looked at last, with their states."""
+    cursor = await connection.execute(
+        """SELECT g.id, g.state FROM promotion_codes c JOIN grants g ON g.id = c.grant_id
+           WHERE c.store_id = %s AND c.grant_id = ANY(%s) AND c.replaced_at IS NULL AND c.difference = %s""",
+        (store_id, list(grant_ids), USED),
+    )
+    return {row["id"]: row["state"] for row in await cursor.fetchall()}
 
 
 async def record_checks(

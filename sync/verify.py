@@ -113,25 +113,41 @@ async def _verify_batch(
             report.differences.append(found)
         checks.append(check)
     report.checked += len(batch)
-    # A code that was made anew has another id, and an order may have brought that already.
-    moved = [
+    explained = await _record(services, store, batch, checks)
+    report.differences[:] = [found for found in report.differences if found.grant_id not in explained]
+
+
+async def _record(
+    services: Services, store: StoreRow, batch: Sequence[GrantToPush], checks: Sequence[Checked]
+) -> set[int]:
+    """Keeps what was found, and settles what depends on it; the grants that are rightly used up after all.
+
+    A code that was made anew has another id, and an order may have brought that already. And where an order has ended,
+    the store's count tells whether it gave its code back.
+    """
+    ids = [grant.id for grant in batch]
+    moved = {
         check.grant_id
         for grant, check in zip(batch, checks, strict=True)
         if check.external_id != grant.external_id
-    ]
+    }
 
-    async def record(connection: Connection) -> None:
+    async def record(connection: Connection) -> set[int]:
+        before = await promotion_codes.used_up(connection, store.id, ids)
         await promotion_codes.record_checks(connection, store.id, checks, services.clock())
-        if moved:
+        after = await promotion_codes.used_up(connection, store.id, ids)
+        if unsure := moved | before.keys() | after.keys():
             await grants.settle_codes(
                 connection,
                 store.id,
-                moved,
+                sorted(unsure),
                 returns=code_returns(services.connector(store).capabilities, store),
                 now=services.clock(),
             )
+        settled = await promotion_codes.used_up(connection, store.id, ids) if after else {}
+        return {grant_id for grant_id, state in settled.items() if state == "redeemed"}
 
-    await services.database.retrying(record)
+    return await services.database.retrying(record)
 
 
 async def _repair(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sandbox.woocommerce import WooCommerceSandbox
+from sync.verify import verify_codes
 from tests.flows.stage import Shop, Stage
 
 
@@ -78,3 +79,34 @@ async def test_an_order_is_awarded_once_whatever_its_status_does(stage: Stage) -
         sandbox.set_status(order, status)
         await later(stage)
         assert (await shop.books()).net == net
+
+
+@pytest.mark.parametrize("how", ["failed", "trash"])
+async def test_where_an_older_shop_keeps_the_code_used_its_count_decides(stage: Stage, how: str) -> None:
+    """Shops before late 2025 give a code back for cancelled orders only."""
+    shop, sandbox, order, mine = await redeemed(stage)
+    sandbox.coupons.is_older = True
+    stage.clock.passes(seconds=5)
+    if how == "trash":
+        sandbox.trash_order(order)
+    else:
+        sandbox.set_status(order, how)
+    await later(stage)
+    assert await state(shop) == "pushed"
+    assert await shop.refused(mine["email"], mine["code"]) == "used_up"
+    report = await verify_codes(stage.services, shop.store.id)
+    assert await state(shop) == "redeemed"
+    assert report.differences == []
+    # Looked at again it stays so, until the shop gives the code back after all.
+    await verify_codes(stage.services, shop.store.id)
+    assert await state(shop) == "redeemed"
+    stage.clock.passes(seconds=5)
+    if how == "trash":
+        sandbox.untrash_order(order)
+    sandbox.set_status(order, "cancelled")
+    await later(stage)
+    await verify_codes(stage.services, shop.store.id)
+    assert await state(shop) == "pushed"
+    await shop.buys(mine["email"], 5_000, mine["code"])
+    await stage.settle()
+    assert await state(shop) == "redeemed"
