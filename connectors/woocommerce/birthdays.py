@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from rewards.errors import InvalidInputError, RefusedError
+from rewards.errors import InvalidInputError
 from rewards.occasions import birthday as make_birthday
 from rewards.records import Birthday
 
@@ -34,15 +34,19 @@ _WRITE: Mapping[str, str] = {
 }
 
 
-def check_settings(settings: Mapping[str, str]) -> None:
-    """Raises RefusedError for a field or a form that cannot be."""
+def wrong_settings(settings: Mapping[str, str]) -> tuple[str, ...]:
+    """What the merchant should put right for birthdays to be read and written."""
+    wrong = []
     if settings.get(FORMAT, DEFAULT_FORMAT) not in _READ:
-        raise RefusedError(f"The setting {FORMAT} is one of {', '.join(_READ)}; give one of these.")
-    if settings.get(KEY, DEFAULT_KEY).startswith("_"):
-        raise RefusedError(
-            f"WooCommerce shows no customer field that begins with _; name another one as {KEY}, or let the plugin "
-            "copy it."
+        wrong.append(
+            f"No birthday is read: the setting {FORMAT} is one of {', '.join(_READ)}; give one of these."
         )
+    if settings.get(KEY, DEFAULT_KEY).startswith("_"):
+        wrong.append(
+            f"No birthday is read: WooCommerce shows no customer field that begins with _; name another one as {KEY}, "
+            "or let the plugin keep a copy."
+        )
+    return tuple(wrong)
 
 
 def read_birthday(text: str | None, settings: Mapping[str, str]) -> Birthday | None:

@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 
 from connectors.base import AWAITS_PING, Noun, Page, Secret, StoreAccess, Subscription, Window
-from connectors.woocommerce.birthdays import check_settings
+from connectors.woocommerce.birthdays import wrong_settings
 from connectors.woocommerce.client import CLOCK_SECONDS, Client
 from connectors.woocommerce.coupons import Coupons
 from connectors.woocommerce.finding import INDEX, INDEX_FIELDS
@@ -61,7 +61,6 @@ class WooCommerceStore:
 
     async def facts(self) -> ShopFacts:
         """Name and time zone from the index, which needs no key; the currency, which does."""
-        check_settings(self._options.settings)
         index = (await self._client.get("", INDEX.decode, INDEX_FIELDS, with_key=False)).value
         currency = (await self._client.get("wc/v3/data/currencies/current", _CURRENCY.decode)).value
         return ShopFacts(
@@ -69,7 +68,7 @@ class WooCommerceStore:
             name=html.unescape(index.name) or self._external_id,
             time_zone=time_zone(index),
             currency=currency.code,
-            notices=self._notices(),
+            notices=(*self._notices(), *wrong_settings(self._options.settings)),
         )
 
     def _notices(self) -> tuple[str, ...]:
@@ -151,7 +150,8 @@ class WooCommerceStore:
 
     async def write_birthday(self, customer_external_id: str, birthday: Birthday) -> None:
         """Writes it into the meta field of the merchant's choice, and reads it back."""
-        check_settings(self._options.settings)
+        for wrong in wrong_settings(self._options.settings):
+            raise RefusedError(wrong)
         body = birthday_body(birthday, self._options)
         path = f"wc/v3/customers/{int(customer_external_id)}"
         written = customer_change(await self._client.send("PUT", path, body, _CUSTOMER.decode), self._options)
@@ -160,6 +160,14 @@ class WooCommerceStore:
                 "The shop did not keep the birthday; look whether the setting birthday_key names a customer field that "
                 "can be written."
             )
+
+    async def count_orders(self, first: datetime, end: datetime) -> int:
+        """How many orders were placed in this time."""
+        return await self._history.count_orders(first, end)
+
+    async def vanished(self, external_ids: Sequence[str]) -> Sequence[str]:
+        """Those of these orders that are gone."""
+        return await self._history.vanished(external_ids)
 
     # -- codes -------------------------------------------------------------------------------------------------------
 

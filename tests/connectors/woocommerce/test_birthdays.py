@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.base import Noun, WritesBirthdays
-from connectors.woocommerce.birthdays import birthday_text, check_settings, read_birthday
+from connectors.woocommerce.birthdays import birthday_text, read_birthday
 from rewards.changes import CustomerSaved
 from rewards.errors import InvalidInputError, RefusedError
 from rewards.occasions import birthday
@@ -85,9 +85,14 @@ def test_what_is_written_is_read_as_the_same_birthday(born: Birthday, form: str)
 
 
 @pytest.mark.parametrize("settings", [{"birthday_format": "d/m/Y"}, {"birthday_key": "_hidden"}])
-def test_a_field_or_form_that_cannot_be_is_said(settings: dict[str, str]) -> None:
-    with pytest.raises(RefusedError):
-        check_settings(settings)
+async def test_a_field_or_form_that_cannot_be_is_said(settings: dict[str, str]) -> None:
+    async with standing(SEED, **settings) as (_, store):
+        (notice,) = (await store.facts()).notices
+        assert next(iter(settings)) in notice
+        with pytest.raises(RefusedError, match="No birthday is read"):
+            await store.write_birthday("4", Birthday(4, 30))
+    async with standing(SEED) as (_, store):
+        assert (await store.facts()).notices == ()
 
 
 async def test_a_birthday_is_written_where_it_is_read_from() -> None:
