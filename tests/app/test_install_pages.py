@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from playwright.async_api import async_playwright
 from pydantic import SecretStr
 
 from app.server import serving
@@ -288,3 +290,25 @@ async def test_an_operator_can_do_without_the_pages(server: Server, tmp_path: Pa
     ):
         assert answer.status == 404
     assert server.pages.seen == []
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium here")
+async def test_a_browser_shows_the_page_on_a_phone_and_sends_its_form(server: Server) -> None:
+    async with async_playwright() as driver:
+        browser = await driver.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        page = await browser.new_page(viewport={"width": 320, "height": 640}, color_scheme="dark")
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text))
+        await page.goto(server.at())
+        assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 19)"
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 320
+        await page.get_by_label("Address").fill("s.example")
+        async with page.expect_request("https://shop.example/authorize?state=*"):
+            # There is no such shop: it is enough that the browser sets out for it.
+            await page.get_by_role("button").click(no_wait_after=True)
+        assert server.pages.seen[-1].form == {"shop": "s.example"}
+        assert server.pages.seen[-1].headers["origin"] == server.address
+        assert complaints == []
+        await browser.close()

@@ -35,12 +35,12 @@ def _over(processes: list[Database], store_id: int = 1) -> list[Budgets]:
     return [Budgets(StoreShelf(process, store_id)) for process in processes]
 
 
-async def _moments(turns: list[Budgets], each: int, per_second: float) -> list[float]:
+async def _moments(turns: list[Budgets], each: int, per_second: float, burst: float = 0.0) -> list[float]:
     """When `each` callers of every process got their turns, in seconds from now, sorted."""
     began = time.monotonic()
 
     async def one(process: Budgets) -> float:
-        await process.take("calls", per_second=per_second)
+        await process.take("calls", per_second=per_second, burst=burst)
         return time.monotonic() - began
 
     return sorted(await asyncio.gather(*(one(process) for process in turns for _ in range(each))))
@@ -54,6 +54,14 @@ async def test_all_processes_together_keep_the_rate(
     moments = await _moments(_over(processes[:number]), each, rate)
     assert all(moment >= place / rate for place, moment in enumerate(moments))
     assert moments[-1] < 2 * len(moments) / rate + 1  # nor is much of it lost, on a machine that is busy
+
+
+async def test_all_processes_together_spend_no_more_than_a_deep_budget_holds(
+    processes: list[Database],
+) -> None:
+    moments = await _moments(_over(processes), 8, 20, burst=9)
+    assert all(moment >= (place - 9) / 20 - 1e-3 for place, moment in enumerate(moments))
+    assert moments[-1] < 2 * 14 / 20 + 1
 
 
 async def test_no_turn_is_leased_that_nobody_takes(processes: list[Database]) -> None:
