@@ -64,6 +64,7 @@ class Capability(StrEnum):
     PINGS = "pings"  # the platform calls a webhook's address at once while it is being set up
     # Webhooks may come late, and end without a word: they are looked after, and orders are read, every few minutes.
     LATE_WEBHOOKS = "late_webhooks"
+    ORDERS_VANISH = "orders_vanish"  # an order that is deleted for good is told by nothing
     MAINTENANCE = "maintenance"  # something has to be done from time to time even when nobody opens the store
 
 
@@ -240,6 +241,19 @@ class LooksAgain(Protocol):
 
     async def look(self, thing: LookAgain) -> Sequence[Change]:
         """What there is to say of the thing now; nothing when it is gone."""
+        ...
+
+
+@runtime_checkable
+class ForgetsOrders(Protocol):
+    """What a Store offers besides where its platform has Capability.ORDERS_VANISH. Raises only PlatformError."""
+
+    async def count_orders(self, first: datetime, end: datetime) -> int:
+        """How many orders the store holds that were placed from `first` on and before `end` (whole seconds)."""
+        ...
+
+    async def vanished(self, external_ids: Sequence[str]) -> Sequence[str]:
+        """Those of these orders, at most 100, that the store holds no more, or only in its trash."""
         ...
 
 

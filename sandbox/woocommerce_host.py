@@ -27,6 +27,7 @@ class Host:
     """
 
     strips_authorization: bool = False
+    strips_totals: bool = False  # X-WP-Total and X-WP-TotalPages
     clock_off_seconds: int = 0
     prints_warnings: bool = False
     moved_to: str | None = None
@@ -72,6 +73,9 @@ class Host:
         if self.prints_warnings and isinstance(response, web.Response):
             body = _WARNING.encode() + (response.body if isinstance(response.body, bytes) else b"")
             response = web.Response(body=body, content_type="text/html", charset="UTF-8")
+        if self.strips_totals:
+            for name in ("X-WP-Total", "X-WP-TotalPages"):
+                response.headers.pop(name, None)
         if self.clock_off_seconds:
             moment = datetime.now(UTC) + timedelta(seconds=self.clock_off_seconds)
             response.headers["Date"] = format_datetime(moment, usegmt=True)

@@ -38,6 +38,7 @@ class OrderBook:
         self.keep_rendered = keep_rendered
         self.trashed: set[int] = set()
         self.deleted: set[int] = set()  # for good
+        self.hidden: set[int] = set()  # of a status that a plugin keeps out of lists
         self.given: dict[int, str] = {}  # statuses that somebody or a plugin has set
         self._coupon_json = coupon_json
         self._rendered: dict[str, dict[int, bytes]] = {}
@@ -92,7 +93,7 @@ class OrderBook:
         tests = self._tests(query)
         sales = self.world.sales
         found: Sequence[int] = range(len(sales))
-        if tests or self.deleted:
+        if tests:
             found = [i for i in found if all(test(i, sales[i]) for test in tests)]
         orderby, is_descending = query.get("orderby", "date"), query.get("order", "desc") == "desc"
         if orderby in ("date", "modified"):
@@ -111,8 +112,8 @@ class OrderBook:
             tests.append(lambda i, _: i not in self.deleted)
         if statuses != ["any"]:
             tests.append(lambda i, _: self.status(i) in statuses)
-        elif self.trashed:
-            tests.append(lambda i, _: i not in self.trashed)
+        elif self.trashed or self.hidden:
+            tests.append(lambda i, _: i not in self.trashed and i not in self.hidden)
         if "include" in query:
             wanted = {int(number) - FIRST_ORDER for number in query["include"].split(",")}
             tests.append(lambda i, _: i in wanted)

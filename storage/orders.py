@@ -141,3 +141,40 @@ async def ids_of(connection: Connection, store_id: int, external_ids: list[str])
         (store_id, external_ids),
     )
     return [row["id"] for row in await cursor.fetchall()]
+
+
+_HELD = "FROM orders WHERE store_id = %s AND deleted_at IS NULL AND placed_at >= %s AND placed_at < %s"
+
+
+async def span(connection: Connection, store_id: int) -> tuple[datetime, datetime] | None:
+    """When the first and the last order of the store were placed, of those that it has not deleted."""
+    cursor = await connection.execute(
+        "SELECT min(placed_at) AS first, max(placed_at) AS last FROM orders WHERE store_id = %s AND deleted_at IS NULL",
+        (store_id,),
+    )
+    found = await cursor.fetchone()
+    return None if found is None or found["first"] is None else (found["first"], found["last"])
+
+
+async def count_placed(connection: Connection, store_id: int, first: datetime, end: datetime) -> int:
+    """Orders placed from `first` on and before `end`, without those that the store deleted."""
+    cursor = await connection.execute(f"SELECT count(*) AS n {_HELD}", (store_id, first, end))
+    found = await cursor.fetchone()
+    return int(found["n"]) if found else 0
+
+
+async def ids_placed(connection: Connection, store_id: int, first: datetime, end: datetime) -> list[str]:
+    """The platform's ids of these orders."""
+    cursor = await connection.execute(f"SELECT external_id {_HELD} ORDER BY id", (store_id, first, end))
+    return [found["external_id"] for found in await cursor.fetchall()]
+
+
+async def middle_placed(
+    connection: Connection, store_id: int, first: datetime, end: datetime
+) -> datetime | None:
+    """When the middle one of these orders was placed."""
+    cursor = await connection.execute(
+        f"SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY placed_at) AS at {_HELD}", (store_id, first, end)
+    )
+    found = await cursor.fetchone()
+    return found["at"] if found else None

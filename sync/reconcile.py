@@ -15,6 +15,7 @@ from sync.history import run_import
 from sync.push import expire_store
 from sync.services import Services
 from sync.subscriptions import WebhookLook, look_after
+from sync.vanished import find_vanished
 from sync.verify import VerifyReport, verify_codes
 
 
@@ -26,6 +27,7 @@ class ReconcileReport:
     expired: int
     codes: VerifyReport
     webhooks: WebhookLook
+    vanished: int = 0  # orders that the store had deleted without a word
 
 
 Progress = Callable[[str, int], None]  # what, and how many more of it
@@ -47,11 +49,12 @@ async def reconcile(
     # Orders before codes: a code that was used meanwhile is then redeemed, and not reported as used up.
     say = progress or _say_nothing
     read = await run_import(services, store_id, progress=lambda noun, more: say(noun.value, more))
+    vanished = await find_vanished(services, store)
     expired = await expire_store(services, store_id)
     codes = VerifyReport()
     if Capability.WRITE_CODES in services.connector(store).capabilities:
         codes = await verify_codes(services, store_id, progress=lambda more: say("codes", more))
-    report = ReconcileReport(read.counts, expired, codes, webhooks)
+    report = ReconcileReport(read.counts, expired, codes, webhooks, vanished)
     async with services.database.transaction() as connection:
         await stores.set_reconciled(connection, store_id, local_today(started, store.time_zone))
         await _note(connection, store, report, services)
@@ -75,6 +78,7 @@ def _say_nothing(what: str, more: int) -> None:
 async def _note(connection: Connection, store: StoreRow, report: ReconcileReport, services: Services) -> None:
     detail = {
         "read": dict(report.read),
+        "orders_vanished": report.vanished,
         "grants_expired": report.expired,
         "codes_checked": report.codes.checked,
         "codes_that_differ": len(report.codes.differences),

@@ -168,6 +168,8 @@ async def reconcile(services: Services, store_id: int, as_json: bool) -> None:
         output.document(_report(store_id, report))
         return
     output.say(f"Read again from {store.name}: {_records(report.read) or 'nothing had changed'}.")
+    if report.vanished:
+        output.say(f"{output.count(report.vanished, 'order')} had been deleted in the store.")
     if report.expired:
         output.say(f"{output.count(report.expired, 'code')} ran out unused.")
     show_differences(store_id, report.codes.checked, _differences(report))
@@ -188,6 +190,7 @@ def _report(store_id: int, report: ReconcileReport) -> Mapping[str, object]:
     return {
         "store": store_id,
         "read": dict(report.read),
+        "orders_vanished": report.vanished,
         "grants_expired": report.expired,
         "codes_checked": report.codes.checked,
         "differences": _differences(report),

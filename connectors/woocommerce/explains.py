@@ -27,6 +27,7 @@ CAPABILITIES = frozenset(
         Capability.WEBHOOKS,
         Capability.PINGS,
         Capability.LATE_WEBHOOKS,
+        Capability.ORDERS_VANISH,
     }
 )
 
