@@ -81,6 +81,8 @@ class Access:
                 f"Expired API Key provided: {_masked(given)}.", status=401, code="api_key_expired"
             )
         noun, is_write = _noun(request.path), request.method != "GET"
+        if key.expires_at is not None and noun == _NOUNS["account"]:
+            raise _no_app_may(self.account_id)
         if f"{noun}_read" in key.lacks or (is_write and f"{noun}_write" in key.lacks):
             wanted = f"rak_{noun}_{'write' if is_write else 'read'}"
             raise StripeRefusal(
@@ -168,6 +170,16 @@ class OAuthRefusal(StripeRefusal):
     def __init__(self, error: str, description: str, *, status: int = 400) -> None:
         super().__init__(description, status=status)
         self.word = error
+
+
+def _no_app_may(account_id: str) -> StripeRefusal:
+    """There is no permission for an app to read its account (github.com/stripe/stripe-apps/issues/458, 777, 1027)."""
+    return StripeRefusal(
+        f"This application does not have the required permissions for this endpoint on account '{account_id}'. "
+        "Having the 'read_only' scope would allow this request to continue.",
+        status=403,
+        code="more_permissions_required_for_application",
+    )
 
 
 def _given_key(request: web.Request) -> str:

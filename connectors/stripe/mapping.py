@@ -203,6 +203,12 @@ def facts(account: Account, mode: str) -> ShopFacts:
     )
 
 
+def account_as_told(settings: Mapping[str, str]) -> Account:
+    """The account that nobody may read, as its merchant told it when the app was installed."""
+    told = Dashboard(settings.get("shop_name"), settings.get("shop_time_zone"))
+    return Account(settings["account"], settings.get("shop_currency"), AccountSettings(told))
+
+
 def external_id(account: Account, mode: str) -> str:
     """What names one mode of one account, e.g. "acct_1:test"."""
     return f"{account.id}:{mode}"

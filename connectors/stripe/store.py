@@ -13,12 +13,14 @@ from connectors.stripe import allocation, birthdays, drafts, mapping
 from connectors.stripe.client import Client, mode_of
 from connectors.stripe.codes import Codes
 from connectors.stripe.endpoints import Endpoints
+from connectors.stripe.errors import MISSING_PERMISSION
 from connectors.stripe.history import History
 from connectors.stripe.looks import Looks
 from connectors.stripe.mapping import Account, Deleted
 from connectors.stripe.permissions import PERMISSIONS, WEBHOOK_ENDPOINTS, missing, notice
 from connectors.stripe.tokens import API_KEY
 from rewards.changes import Change, LookAgain
+from rewards.errors import RefusedError
 from rewards.records import Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
 
 # An access token is renewed at least so often: its refresh token lasts a year, and an uninstall should be noticed.
@@ -53,7 +55,7 @@ class StripeStore:
 
     async def facts(self) -> ShopFacts:
         """The account's name, time zone and currency, and what the key may not do."""
-        account = await account_of(self._client)
+        account = await self._account()
         asked = PERMISSIONS if self._client.keyring.is_of_app else (*PERMISSIONS, WEBHOOK_ENDPOINTS)
         lacking = await missing(self._client, asked)
         notices = [notice(each) for each in lacking]
@@ -61,6 +63,15 @@ class StripeStore:
         if not any(each.is_needed for each in lacking):
             notices += filter(None, [await allocation.notice(self._history, self._clock())])
         return replace(mapping.facts(account, self._mode), notices=tuple(notices))
+
+    async def _account(self) -> Account:
+        """The account as Stripe tells it; no app may read it, so what the merchant told us when installing ours."""
+        try:
+            return await account_of(self._client)
+        except RefusedError as refusal:
+            if refusal.code != MISSING_PERMISSION or not self._client.keyring.is_of_app:
+                raise
+        return mapping.account_as_told(self._settings)
 
     async def maintain(self) -> None:
         """Renews an access token that nobody has needed for long."""

@@ -7,8 +7,10 @@ endpoint). Sources: docs.stripe.com/stripe-apps/api-authentication/oauth, docs.s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from zoneinfo import available_timezones
 
 from connectors.base import Installation, Secret
 from connectors.stripe import mapping
@@ -22,6 +24,8 @@ _MODES = {"live": "Connect a live account", "test": "Connect a test mode account
 _AGAIN = {"Start again": "/install/stripe"}
 # As long as somebody may take to read the permissions, to sign in at Stripe and to pick the account.
 _STATE_SECONDS = 60 * 60
+_LONGEST_NAME = 100
+_CURRENCY = re.compile("[A-Za-z]{3}")
 
 
 class StripeWeb:
@@ -33,7 +37,9 @@ class StripeWeb:
             case ("GET", ""):
                 return _start(site)
             case ("GET", "authorize"):
-                return await _authorize(request, site)
+                return _ask_about_the_shop(request.query.get("mode", "live"), site)
+            case ("POST", "authorize"):
+                return await _authorize(request.form, site)
             case ("GET", "callback"):
                 return await _callback(request, site)
             case ("POST", "key"):
@@ -72,18 +78,53 @@ def _start(site: Site) -> WebPage:
     )
 
 
-async def _authorize(request: WebRequest, site: Site) -> WebAnswer:
+def _ask_about_the_shop(mode: str, site: Site) -> WebPage:
+    """What Stripe tells no app of an account (github.com/stripe/stripe-apps/issues/1027), so its merchant tells it."""
+    _link(mode, site)
+    return WebPage(
+        _MODES[mode],
+        ("Stripe does not tell an app these three. Next, Stripe asks you to pick the account and to agree.",),
+        fields=(
+            FormField("mode", kind="hidden", value=mode),
+            FormField("name", "Name of your business"),
+            FormField("currency", "Currency", help="Three letters, like EUR"),
+            FormField("time-zone", "Time zone", help="Like Europe/Madrid; birthdays begin at its midnight"),
+        ),
+        submit="Go to Stripe",
+        action="authorize",
+    )
+
+
+async def _authorize(form: Mapping[str, str], site: Site) -> WebAnswer:
     """Sends the merchant to Stripe, with a state that only comes back from there."""
-    mode = request.query.get("mode", "live")
+    mode = form.get("mode", "")
+    link = _link(mode, site)
+    state = await site.ticket({"mode": mode, **_told(form)}, _STATE_SECONDS)
+    asked = {"redirect_uri": f"{site.public_url}/install/stripe/callback", "state": state}
+    return Redirect(_with_query(link, asked))
+
+
+def _told(form: Mapping[str, str]) -> dict[str, str]:
+    """What the merchant says of the shop, as settings of the store. Raises InvalidInputError."""
+    name, currency, zone = (form.get(field, "").strip() for field in ("name", "currency", "time-zone"))
+    if not 0 < len(name) <= _LONGEST_NAME:
+        raise InvalidInputError("Go back and give your business a name of at most 100 letters.")
+    if not _CURRENCY.fullmatch(currency):
+        raise InvalidInputError("Go back and write the currency with three letters, like EUR.")
+    if zone not in available_timezones():
+        raise InvalidInputError("Go back and write the time zone as region and city, like Europe/Madrid.")
+    return {"shop_name": name, "shop_currency": currency.lower(), "shop_time_zone": zone}
+
+
+def _link(mode: str, site: Site) -> str:
+    """Where a merchant installs the app in this mode. Raises InvalidInputError when the operator has none there."""
     link = _authorize_url(site.app, mode) if mode in _MODES else None
     if link is None or site.public_url is None or app_key(site.app, mode) is None:
         raise InvalidInputError(
             "The Stripe app is not set up here. Use a restricted key, or ask whoever runs Perennial to set "
             "PERENNIAL_PUBLIC_URL and the app's PERENNIAL_APPS__STRIPE__… settings."
         )
-    state = await site.ticket({"mode": mode}, _STATE_SECONDS)
-    asked = {"redirect_uri": f"{site.public_url}/install/stripe/callback", "state": state}
-    return Redirect(_with_query(link, asked))
+    return link
 
 
 async def _callback(request: WebRequest, site: Site) -> WebAnswer:
@@ -97,10 +138,11 @@ async def _callback(request: WebRequest, site: Site) -> WebAnswer:
     if not code:
         # The only error that Stripe names is "access_denied"; its text is not shown, since anybody can write it.
         return WebPage("Nothing was connected", ("Stripe did not give access.",), links=_AGAIN, status=400)
-    return _connected(await site.install(await _installation(code, begun["mode"], site)))
+    return _connected(await site.install(await _installation(code, begun, site)))
 
 
-async def _installation(code: str, mode: str, site: Site) -> Installation:
+async def _installation(code: str, begun: Mapping[str, str], site: Site) -> Installation:
+    mode = begun["mode"]
     key, now = app_key(site.app, mode), site.clock()
     if key is None:
         raise InvalidInputError("The Stripe app is no longer set up here; ask whoever runs Perennial.")
@@ -119,7 +161,7 @@ async def _installation(code: str, mode: str, site: Site) -> Installation:
         credentials=credentials_of(tokens, now),
         api_base=api_base,
         webhook_secrets=webhook_secrets(site.app, mode),
-        settings=settings_of(tokens.stripe_user_id, mode),
+        settings={**begun, **settings_of(tokens.stripe_user_id, mode)},
     )
 
 

@@ -48,18 +48,28 @@ class Browser:
 
     async def pastes(self, **fields: str) -> tuple[int, str]:
         """The form with a key, filled in and sent."""
-        async with self.session.get(f"{self.address}/install/stripe") as page:
-            hidden = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', await page.text()))
-            cookies = {name: cookie.value for name, cookie in page.cookies.items()}
+        status, text, _ = await self.sends("", "/key", **fields)
+        return status, text
+
+    async def sends(self, page: str, to: str, **fields: str) -> tuple[int, str, str]:
+        """A page's form, filled in and sent: status, text, and where it leads."""
+        async with self.session.get(f"{self.address}/install/stripe{page}") as found:
+            hidden = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', await found.text()))
+            cookies = {name: cookie.value for name, cookie in found.cookies.items()}
         form = {**hidden, **{name.replace("_", "-"): value for name, value in fields.items()}}
-        url = f"{self.address}/install/stripe/key"
+        url = f"{self.address}/install/stripe{to}"
         async with self.session.post(url, data=form, cookies=cookies, allow_redirects=False) as answer:
-            return answer.status, html.unescape(await answer.text())
+            return answer.status, html.unescape(await answer.text()), answer.headers.get("Location", "")
+
+    async def leaves(self, mode: str = "test", **fields: str) -> tuple[int, str, str]:
+        """The form about the shop, sent: it leads to Stripe."""
+        told = {"name": "Ada's Shop", "currency": "EUR", "time_zone": "Europe/Madrid", **fields}
+        return await self.sends(f"/authorize?mode={mode}", "/authorize", **told)
 
     async def agrees(self, mode: str = "test") -> str:
         """From our page to Stripe's and back; the address that Stripe sends the browser to."""
-        status, _, link = await self.get(f"/authorize?mode={mode}")
-        assert status == 303, link
+        status, text, link = await self.leaves(mode)
+        assert status == 303, text
         status, _, back = await self.get(link)
         assert status == 302
         return back

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
 from sync.subscriptions import WebhookState, look_after
 from tests.connectors.stripe.browser import Browser
 from tests.sync.shops import rows
@@ -30,6 +32,9 @@ async def test_agreeing_at_stripe_installs_the_account(browser: Browser) -> None
     store = await browser.store()
     assert store.external_id == f"{browser.sandbox.account.id}:test"
     assert store.settings["mode"] == "test"
+    # No app may read its account: what the merchant told.
+    assert (store.name, store.currency, store.time_zone) == ("Ada's Shop", "EUR", "Europe/Madrid")
+    assert store.notices == []
     assert set(browser.credentials(store)) == {"api_key", "refresh_token", "ends_at"}
     assert (await browser.services.open_store(store).facts()).name == store.name
     found = await rows(browser.services.database, "SELECT task_name FROM procrastinate_jobs")
@@ -39,7 +44,7 @@ async def test_agreeing_at_stripe_installs_the_account(browser: Browser) -> None
 
 
 async def test_the_way_to_stripe_names_the_app_the_way_back_and_a_fresh_state(browser: Browser) -> None:
-    links = [urlsplit((await browser.get("/authorize?mode=test"))[2]) for _ in range(2)]
+    links = [urlsplit((await browser.leaves())[2]) for _ in range(2)]
     asked = [parse_qs(link.query) for link in links]
     for each in asked:
         assert each["client_id"] == [browser.services.apps["stripe"]["test_client_id"].reveal()]
@@ -65,7 +70,7 @@ async def test_a_code_that_was_used_or_made_up_installs_nothing(browser: Browser
 
 
 async def test_a_merchant_who_says_no_installs_nothing_and_sees_no_text_of_others(browser: Browser) -> None:
-    state = parse_qs(urlsplit((await browser.get("/authorize?mode=test"))[2]).query)["state"][0]
+    state = parse_qs(urlsplit((await browser.leaves())[2]).query)["state"][0]
     words = "error=access_denied&error_description=Send+us+money"
     status, text, _ = await browser.get(f"/callback?{words}&state={state}")
     assert (status, "did not give access" in text, "money" in text) == (400, True, False)
@@ -84,6 +89,21 @@ async def test_a_mode_without_an_app_says_what_to_do(browser: Browser) -> None:
         status, text, _ = await browser.get(f"/authorize?mode={mode}")
         assert (status, "restricted key" in text) == (400, True)
     assert (await browser.get("/elsewhere"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("name", " ", "a name"),
+        ("currency", "Euro", "three letters"),
+        ("time_zone", "Madrid", "Europe/Madrid"),
+    ],
+)
+async def test_what_the_merchant_tells_must_make_sense(
+    browser: Browser, field: str, value: str, words: str
+) -> None:
+    status, text, _ = await browser.leaves(**{field: value})
+    assert (status, words in text) == (400, True)
 
 
 # -- a key -----------------------------------------------------------------------------------------------------------
