@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "occasions": "app.commands.occasions:occasions",
     "codes": "app.commands.codes:codes",
     "coupons": "app.commands.codes:coupons",
+    "privacy": "app.commands.privacy:privacy",
     "deliveries": "app.commands.history:deliveries",
     "audit": "app.commands.history:audit",
     "serve": "app.commands.running:serve",

@@ -1,19 +1,47 @@
-"""Requests about personal data: kept as events for the merchant, and erasure of one person."""
+"""Requests about personal data: what is asked for waits for the merchant, and who asks to be forgotten is erased."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from rewards.changes import PrivacyRequested
+from rewards.errors import NotFoundError
+from storage import audit
 from storage.database import Connection
 from storage.stores import StoreRow
+
+KEPT_DAYS = 30
 
 _CUSTOMERS = """SELECT id FROM store_customers WHERE store_id = %(store)s
     AND (external_id = %(external)s OR external_id = 'guest:' || %(email)s OR email = %(email)s)"""
 
 
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """A request that waits for somebody. `external_id`: the customer as the platform named them."""
+
+    id: int
+    program_id: int
+    store_id: int
+    kind: str
+    external_id: str | None
+    store_customer_ids: list[int]
+    asked_at: datetime
+    done_at: datetime | None
+    note: str | None
+
+
+_SELECT = """SELECT id, program_id, store_id, kind, external_id, store_customer_ids, asked_at, done_at, note
+    FROM privacy_requests"""
+
+
 async def handle(connection: Connection, store: StoreRow, request: PrivacyRequested, now: datetime) -> None:
-    """Erases the person, or notes that their data is asked for; either way the merchant finds an event."""
+    """Erases the person, or keeps the request for the merchant, or for the job that erases a whole store.
+
+    Whatever becomes of it, the merchant finds an event.
+    """
     values = {
         "store": store.id,
         "program": store.program_id,
@@ -22,13 +50,156 @@ async def handle(connection: Connection, store: StoreRow, request: PrivacyReques
     }
     cursor = await connection.execute(_CUSTOMERS, values)
     ids = [row["id"] for row in await cursor.fetchall()]
-    if request.kind == "erase" and (request.customer_external_id or request.email):
+    is_about_somebody = bool(request.customer_external_id or request.email)
+    if request.kind == "erase" and is_about_somebody:
         await _forget_addresses(connection, store.id, values["email"], ids)
-        await _erase(connection, ids)
+        await erase(connection, store.id, ids, now)
+    else:
+        kind = "export" if request.kind == "export" else "erase_store"
+        await _keep(connection, store, kind, request.customer_external_id, ids, now)
+    await audit.record(
+        connection,
+        store.program_id,
+        f"privacy.{request.kind}" if is_about_somebody else "privacy.erase_store",
+        at=now,
+        actor="platform",
+        store_id=store.id,
+        subject=request.customer_external_id,
+        detail={"customers": ids},
+    )
+
+
+async def requests_of(connection: Connection, store_id: int) -> list[RequestRow]:
+    """The store's requests, oldest first."""
+    cursor = await connection.execute(f"{_SELECT} WHERE store_id = %s ORDER BY id", (store_id,))
+    return [RequestRow(**found) for found in await cursor.fetchall()]
+
+
+async def by_id(connection: Connection, request_id: int) -> RequestRow:
+    """The request; raises NotFoundError."""
+    cursor = await connection.execute(f"{_SELECT} WHERE id = %s", (request_id,))
+    found = await cursor.fetchone()
+    if found is None:
+        raise NotFoundError(
+            f"There is no request {request_id}; requests are kept {KEPT_DAYS} days, and `perennial privacy list STORE` "
+            "shows them."
+        )
+    return RequestRow(**found)
+
+
+async def waiting_erasure(connection: Connection, store_id: int) -> RequestRow | None:
+    """The oldest request to erase the whole store that nothing came of yet."""
+    cursor = await connection.execute(
+        f"{_SELECT} WHERE store_id = %s AND kind = 'erase_store' AND done_at IS NULL ORDER BY id LIMIT 1",
+        (store_id,),
+    )
+    found = await cursor.fetchone()
+    return None if found is None else RequestRow(**found)
+
+
+async def stores_to_erase(connection: Connection) -> list[int]:
+    """Stores with such a request."""
+    cursor = await connection.execute(
+        """SELECT DISTINCT store_id FROM privacy_requests WHERE kind = 'erase_store' AND done_at IS NULL
+           ORDER BY store_id"""
+    )
+    return [found["store_id"] for found in await cursor.fetchall()]
+
+
+async def set_done(connection: Connection, request: RequestRow, note: str | None, now: datetime) -> None:
+    """Notes that the request was answered, and how."""
     await connection.execute(
-        """INSERT INTO audit_events (program_id, store_id, actor, action, subject, detail, at)
-           VALUES (%s, %s, 'platform', %s, %s, jsonb_build_object('customers', %s::bigint[]), %s)""",
-        (store.program_id, store.id, f"privacy.{request.kind}", request.customer_external_id, ids, now),
+        "UPDATE privacy_requests SET done_at = %s, note = %s WHERE store_id = %s AND id = %s",
+        (now, note, request.store_id, request.id),
+    )
+
+
+async def remove_old(connection: Connection, before: datetime) -> int:
+    """Removes requests of before this time, but for erasures that still wait; how many."""
+    cursor = await connection.execute(
+        "DELETE FROM privacy_requests WHERE asked_at < %s AND (kind = 'export' OR done_at IS NOT NULL)",
+        (before,),
+    )
+    return cursor.rowcount
+
+
+async def customers_to_erase(connection: Connection, store_id: int, after_id: int, limit: int) -> list[int]:
+    """Our ids of the store's customers, by id."""
+    cursor = await connection.execute(
+        "SELECT id FROM store_customers WHERE store_id = %s AND id > %s ORDER BY id LIMIT %s",
+        (store_id, after_id, limit),
+    )
+    return [found["id"] for found in await cursor.fetchall()]
+
+
+async def erase(connection: Connection, store_id: int, customer_ids: Sequence[int], now: datetime) -> None:
+    """Takes everything personal from these customers and from members who are nobody else; points and sums stay."""
+    values = {"store": store_id, "ids": list(customer_ids), "now": now}
+    await connection.execute(
+        """SELECT FROM members WHERE id IN (SELECT member_id FROM store_customers WHERE id = ANY(%(ids)s))
+           ORDER BY id FOR NO KEY UPDATE""",
+        values,
+    )
+    await connection.execute(
+        """UPDATE members m SET email = NULL, name = NULL, birthday_md = NULL, birthday_year = NULL,
+               birthday_set_by = NULL, birthday_set_at = NULL, joined_on = NULL, joined_md = NULL, joined_set_by = NULL
+           WHERE m.id IN (SELECT member_id FROM store_customers WHERE id = ANY(%(ids)s))
+               AND NOT EXISTS (SELECT FROM store_customers o WHERE o.member_id = m.id AND o.id <> ALL(%(ids)s)
+                               AND (o.email IS NOT NULL OR o.email_given IS NOT NULL OR o.name IS NOT NULL))""",
+        values,
+    )
+    await connection.execute(
+        """UPDATE store_customers SET email = NULL, email_given = NULL, name = NULL, locale = NULL,
+               accepts_marketing = NULL, metadata = '{}', deleted_at = coalesce(deleted_at, %(now)s),
+               external_id = CASE WHEN external_id LIKE 'guest:%%' THEN 'erased:' || id ELSE external_id END
+           WHERE store_id = %(store)s AND id = ANY(%(ids)s)""",
+        values,
+    )
+    await connection.execute(
+        "DELETE FROM birthday_writes WHERE store_id = %(store)s AND store_customer_id = ANY(%(ids)s)", values
+    )
+    await connection.execute(
+        """UPDATE privacy_requests SET external_id = NULL
+           WHERE store_id = %(store)s AND store_customer_ids && %(ids)s::bigint[]""",
+        values,
+    )
+
+
+async def erase_rest(connection: Connection, store_id: int, limit: int) -> bool:
+    """What of a store is personal beside its customers, a part at a time; True when nothing is left.
+
+    The secrets that sign its webhooks go too: from then on nobody can tell us anything in its name.
+    """
+    cursor = await connection.execute(
+        """DELETE FROM deliveries WHERE store_id = %(store)s
+               AND id IN (SELECT id FROM deliveries WHERE store_id = %(store)s LIMIT %(limit)s)""",
+        {"store": store_id, "limit": limit},
+    )
+    if cursor.rowcount:
+        return False
+    await connection.execute(
+        """UPDATE coupons SET emails = '{}', customer_external_ids = '{}'
+           WHERE store_id = %s AND (emails <> '{}' OR customer_external_ids <> '{}')""",
+        (store_id,),
+    )
+    await connection.execute(
+        "UPDATE stores SET credentials = NULL, webhook_secrets = NULL WHERE id = %s", (store_id,)
+    )
+    return True
+
+
+async def _keep(
+    connection: Connection,
+    store: StoreRow,
+    kind: str,
+    external_id: str | None,
+    customer_ids: list[int],
+    now: datetime,
+) -> None:
+    await connection.execute(
+        """INSERT INTO privacy_requests (program_id, store_id, kind, external_id, store_customer_ids, asked_at)
+           VALUES (%s, %s, %s, %s, %s, %s)""",
+        (store.program_id, store.id, kind, external_id, customer_ids, now),
     )
 
 
@@ -45,22 +216,4 @@ async def _forget_addresses(
            WHERE c.store_id = %(store)s AND EXISTS (
                SELECT FROM unnest(c.emails) AS e WHERE lower(e) IN (SELECT email FROM given))""",
         {"email": email, "ids": customer_ids, "store": store_id},
-    )
-
-
-async def _erase(connection: Connection, customer_ids: list[int]) -> None:
-    """Takes everything personal from these customers and from members who are nobody else; points and sums stay."""
-    await connection.execute(
-        """UPDATE members m SET email = NULL, name = NULL, birthday_md = NULL, birthday_year = NULL,
-               birthday_set_by = NULL, birthday_set_at = NULL
-           WHERE m.id IN (SELECT member_id FROM store_customers WHERE id = ANY(%(ids)s))
-               AND NOT EXISTS (SELECT FROM store_customers o WHERE o.member_id = m.id AND o.id <> ALL(%(ids)s))""",
-        {"ids": customer_ids},
-    )
-    await connection.execute(
-        """UPDATE store_customers SET email = NULL, email_given = NULL, name = NULL, locale = NULL,
-               accepts_marketing = NULL, metadata = '{}',
-               external_id = CASE WHEN external_id LIKE 'guest:%%' THEN 'erased:' || id ELSE external_id END
-           WHERE id = ANY(%s)""",
-        (customer_ids,),
     )

@@ -21,6 +21,7 @@ class Kind(StrEnum):
     OCCASIONS = "occasions"
     TICK = "tick"
     HOUSEKEEPING = "housekeeping"
+    ERASE_STORE = "erase_store"
     MAINTENANCE = "maintenance"
 
 
@@ -69,6 +70,7 @@ TERMS: Mapping[Kind, Terms] = {
     Kind.BACKFILL: Terms(Queue.RUNS, Subject.RUN, "run", is_wake_up=False),
     Kind.UNDO_BACKFILL: Terms(Queue.RUNS, Subject.RUN, "run", is_wake_up=False),
     Kind.OCCASIONS: Terms(Queue.CODES, Subject.NONE, "occasions", is_wake_up=True),
+    Kind.ERASE_STORE: Terms(Queue.RUNS, Subject.STORE, "erase", is_wake_up=True),
     Kind.TICK: Terms(Queue.CHANGES, Subject.NONE, "tick", is_wake_up=True),
     Kind.HOUSEKEEPING: Terms(Queue.RUNS, Subject.NONE, "housekeeping", is_wake_up=True),
     # Its number is the store after which it begins.

@@ -13,7 +13,7 @@ from typing import Protocol
 from connectors.base import Capability
 from rewards.errors import InvalidInputError
 from rewards.occasions import local_today
-from storage import birthday_writes, budgets, deliveries, imports, tickets
+from storage import birthday_writes, budgets, deliveries, imports, privacy, tickets
 from storage import jobs as queries
 from sync.engine import PatientJobManager
 from sync.kinds import Kind
@@ -68,10 +68,12 @@ async def sweep(services: Services, wake: Wake) -> None:
     async with services.database.transaction() as connection:
         to_drain = await deliveries.stores_with_waiting(connection, now)
         to_push = await queries.stores_to_push(connection, now)
+        to_erase = await privacy.stores_to_erase(connection)
         to_tell = await birthday_writes.stores_with_waiting(connection, WRITE_BIRTHDAYS)
     await wake(Kind.DRAIN, *to_drain)
     await wake(Kind.PUSH, *to_push)
     await wake(Kind.WRITE_BIRTHDAYS, *to_tell)
+    await wake(Kind.ERASE_STORE, *to_erase)
 
 
 async def clear_away(services: Services, manager: PatientJobManager) -> None:
@@ -85,6 +87,8 @@ async def clear_away(services: Services, manager: PatientJobManager) -> None:
         await tickets.remove_old(connection, now)
         await imports.remove_readings(connection, now - _KEPT_READINGS)
     before = now - timedelta(days=KEPT_DAYS)
+    async with services.database.transaction() as connection:
+        await privacy.remove_old(connection, now - timedelta(days=privacy.KEPT_DAYS))
     while True:
         async with services.database.transaction() as connection:
             removed = await deliveries.remove_handled(connection, before, _AT_ONCE)
