@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -40,6 +40,9 @@ class StoreRow:
     sealed_credentials: bytes | None
     sealed_webhook_secrets: bytes | None
 
+
+# As long as a platform waits before it has a store's data erased.
+COMES_BACK_WITHIN = timedelta(hours=48)
 
 _COLUMNS = """id, program_id, platform, external_id, token, name, time_zone, currency, api_base, settings, status,
     status_reason, earning_from, webhook_address, subscription_ids, polled_because, coalesce(notices, '[]') AS notices,
@@ -137,18 +140,25 @@ async def renew(
     settings: Mapping[str, str],
     now: datetime,
 ) -> None:
-    """A known store is active again. Its settings stay, but for those given; `defaults` fill in what it has not."""
+    """A known store is active again. Its settings stay, but for those given; `defaults` fill in what it has not.
+
+    One that comes back soon after it was uninstalled earns as if it had never been away.
+    """
     await set_facts(connection, store_id, facts)
     await connection.execute(
-        """UPDATE stores SET status = 'active', status_reason = NULL, api_base = %s,
-               settings = %s::jsonb || settings || %s::jsonb, installed_at = %s WHERE id = %s""",
-        (
-            api_base,
-            Jsonb(dict(defaults)),
-            Jsonb(dict(settings)),
-            now,
-            store_id,
-        ),
+        """UPDATE stores SET status = 'active', status_reason = NULL, api_base = %(api_base)s,
+               settings = %(defaults)s::jsonb || (settings - 'ended_at' - 'earned_from') || %(settings)s::jsonb,
+               earning_from = CASE WHEN (settings ->> 'ended_at')::timestamptz >= %(soon)s
+                   THEN (settings ->> 'earned_from')::timestamptz ELSE earning_from END,
+               installed_at = %(now)s WHERE id = %(store)s""",
+        {
+            "api_base": api_base,
+            "defaults": Jsonb(dict(defaults)),
+            "settings": Jsonb(dict(settings)),
+            "soon": now - COMES_BACK_WITHIN,
+            "now": now,
+            "store": store_id,
+        },
     )
 
 
@@ -223,12 +233,16 @@ async def end(
 ) -> None:
     """The app was uninstalled: credentials go, records stay until the platform asks for their erasure.
 
-    Nothing happens when the store was connected again after `happened_at`.
+    Nothing happens when the store was connected again after `happened_at`. When it ended (now, when nobody says), and
+    from when on it earned, is kept for its coming back.
     """
     await connection.execute(
-        """UPDATE stores SET status = 'uninstalled', status_reason = %s, credentials = NULL, earning_from = NULL
-           WHERE id = %s AND (%s::timestamptz IS NULL OR installed_at <= %s)""",
-        (reason, store_id, happened_at, happened_at),
+        """UPDATE stores SET status = 'uninstalled', status_reason = %(reason)s, credentials = NULL,
+               settings = settings || jsonb_strip_nulls(jsonb_build_object(
+                   'ended_at', coalesce(%(at)s::timestamptz, now())::text, 'earned_from', earning_from::text)),
+               earning_from = NULL
+           WHERE id = %(store)s AND (%(at)s::timestamptz IS NULL OR installed_at <= %(at)s)""",
+        {"reason": reason, "at": happened_at, "store": store_id},
     )
 
 
