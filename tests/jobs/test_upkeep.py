@@ -159,7 +159,7 @@ async def test_each_store_is_reconciled_once_on_its_local_day(services: Services
     late = await add("late", "Europe/Madrid", 3)
     never = await add("never", "Europe/Madrid", None)
     await add("done", "Europe/Madrid", 21)
-    await add("new today", "Europe/Madrid", None, synced_at=moment - timedelta(hours=1))
+    await add("new today", "Europe/Madrid", None, installed_at=moment - timedelta(hours=1), synced_at=moment)
     await add("not synced", "Europe/Madrid", None, synced_at=None)
     await add("paused", "Europe/Madrid", 3, status="paused")
     await add("odd", "Mars/Olympus", 3)
