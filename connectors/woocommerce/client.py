@@ -145,7 +145,7 @@ class Client:
         self, request: _Request, decode: Callable[[bytes], T], may_reset_clock: bool
     ) -> Answer[T]:
         url, headers = self._signed(request)
-        async with self._pace.turn() as turn:
+        async with self._pace.turn(request.method) as turn:
             try:
                 async with self._session.request(
                     request.method,
@@ -159,7 +159,8 @@ class Client:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 turn.bad()
                 raise failed_connection(error) from None
-            if response.status in (429, 503):
+            turn.brought(len(content))
+            if response.status == 429 or response.status >= 500:
                 turn.bad()
         self._look_at_clock(response.headers)
         if response.status == 401 and may_reset_clock and self._resets_clock(url):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
 import pytest
+from aiohttp import web
 
-from connectors.base import Noun
+from connectors.base import Noun, StoreAccess
 from connectors.woocommerce.pace import Pace, pace_of
+from connectors.woocommerce.store import open_store
+from rewards.errors import RetryLaterError
 from sandbox.world import Seed
-from tests.connectors.woocommerce.shop import standing
+from tests.connectors.woocommerce.shop import KEYS, OPTIONS, server, standing
 
 
 def grown(pace: Pace, answers: int, *, seconds: float = 0.1, went_badly: bool = False) -> int:
@@ -31,6 +35,37 @@ def test_it_falls_at_the_first_slow_or_refused_answer_but_never_below_one() -> N
     assert grown(pace, 1, seconds=5.0) == 4
     assert grown(pace, 1, went_badly=True) == 2
     assert grown(pace, 5, went_badly=True) == 1
+
+
+def test_it_rises_no_further_once_answers_wait_behind_each_other() -> None:
+    """As measured on a shop with two processors: 0.3 s alone, ever longer the more are asked at a time."""
+    pace, highest = Pace(), 0
+    pace.leave(0.3, False, size=41_000)
+    for _ in range(200):
+        highest = max(highest, pace.limit)
+        pace.leave(0.3 if pace.limit <= 2 else 0.215 * pace.limit, False, size=41_000)
+    assert highest == 3
+
+
+def test_a_small_answer_says_nothing_of_how_fast_a_large_one_can_be() -> None:
+    pace = Pace()
+    for _ in range(10):
+        pace.leave(0.02, False, size=2)
+    grown_to = pace.limit
+    for _ in range(100):
+        pace.leave(0.9, False, size=300_000)
+    assert pace.limit >= grown_to
+
+
+def test_a_sudden_wait_of_many_times_the_usual_is_slow() -> None:
+    pace = Pace()
+    assert grown(pace, 200) == 8
+    assert grown(pace, 1, seconds=0.9) == 8  # not worth noting
+    assert grown(pace, 1, seconds=1.2) == 4
+
+
+def test_a_shop_that_is_slow_by_nature_is_asked_one_at_a_time() -> None:
+    assert grown(Pace(), 5, seconds=4.0) == 1
 
 
 def test_a_fixed_pace_stays() -> None:
@@ -83,6 +118,21 @@ async def test_all_that_talks_to_one_shop_shares_its_pace() -> None:
     assert pace_of("https://two.example", {}) is not one
     assert pace_of("https://one.example", {"requests_in_flight": "8"}) is not one
     assert pace_of("https://one.example", {"requests_in_flight": "8"}).limit == 8
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 524])
+async def test_a_shop_that_fails_gets_half_as_many_at_a_time(status: int) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, text="<html>Error</html>", content_type="text/html")
+
+    async with server(answer) as base, aiohttp.ClientSession() as session:
+        store, pace = open_store(StoreAccess(base, KEYS, OPTIONS, base), session), pace_of(base, {})
+        for _ in range(200):
+            pace.leave(0.01, False)
+        assert pace.limit == 8
+        with pytest.raises(RetryLaterError):
+            await store.unsubscribe("https://app.example/webhooks")
+        assert pace.limit == 4
 
 
 async def test_a_shop_sees_few_requests_at_first_and_never_more_than_eight() -> None:
