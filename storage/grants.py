@@ -107,8 +107,8 @@ async def record_push(
         f"""UPDATE promotion_codes c
             SET external_id = t.external_id, coupon_external_id = t.coupon_id, pushed_at = coalesce(c.pushed_at, %(now)s)
             FROM {told} AS t(grant_id, external_id, coupon_id, refused)
-            WHERE c.store_id = %(store)s AND c.grant_id = t.grant_id AND c.replaced_at IS NULL
-                AND t.refused IS NULL""",
+            WHERE c.store_id = %(store)s AND c.grant_id = t.grant_id AND c.grant_id = ANY(%(ids)s::bigint[])
+                AND c.replaced_at IS NULL AND t.refused IS NULL""",
         values,
     )
     await connection.execute(
