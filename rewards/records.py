@@ -214,6 +214,7 @@ class ShopFacts:
     """What a store says of itself. `time_zone` is an IANA name.
 
     `notices`: what the merchant should know (a missing permission, fields that are not shown to us), a sentence each.
+    `settings`: what the connector must know of the store when it reads payloads; kept among the store's settings.
     """
 
     external_id: str
@@ -221,3 +222,4 @@ class ShopFacts:
     time_zone: str
     currency: str
     notices: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=lambda: _NOTHING)

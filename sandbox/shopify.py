@@ -43,7 +43,8 @@ class ShopifySandbox(Sandbox):
     """The shop `shop`; an installation, the app's client id and secret, and an admin-made token open it.
 
     `answered_version`: the version that answers say, as when the asked one is retired. `closed_with`: the status of a
-    shop that Shopify has closed (402, 403, 423). `people_shown`: False without protected customer data level 2.
+    shop that Shopify has closed (402, 403, 423). `people_shown`: False without protected customer data level 2; then
+    an export that asks for people fails, or with `people_in_bulk` "null" holds nothing in their place.
     """
 
     platform = "shopify"
@@ -77,11 +78,13 @@ class ShopifySandbox(Sandbox):
             now,
             self._bulk_finished,
             lambda: self.till.version,
+            lambda: None if self.people_shown else self.people_in_bulk,
         )
         self.till = Till(self)
         self.answered_version = API_VERSION
         self.closed_with: int | None = None
         self.people_shown = True
+        self.people_in_bulk = "fail"
 
     # -- what the base asks for --------------------------------------------------------------------------------------
 
@@ -222,11 +225,12 @@ class ShopifySandbox(Sandbox):
     async def _bulk_file(self, request: web.Request) -> web.StreamResponse:
         number = int(request.match_info["number"])
         operation = self.bulk.operations.get(f"gid://shopify/BulkOperation/{number}")
-        if operation is None or operation.path is None:
+        path = (operation.path or operation.partial_path) if operation else None
+        if path is None:
             return web.Response(status=404, text="<Error><Code>NoSuchKey</Code></Error>")
         if request.query.get("Signature") != file_signature(number):
             return web.Response(status=403, text="<Error><Code>SignatureDoesNotMatch</Code></Error>")
-        return web.FileResponse(operation.path, headers={"Content-Type": "application/jsonl"})
+        return web.FileResponse(path, headers={"Content-Type": "application/jsonl"})
 
     def _bulk_finished(self, operation: Operation) -> None:
         body = {

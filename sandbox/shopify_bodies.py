@@ -30,7 +30,7 @@ class Bodies:
             "email": person.email,
             "first_name": first,
             "last_name": last,
-            "state": "enabled",
+            "state": self._views.state(str(number)).lower(),
             "note": None,
             "verified_email": True,
             "currency": self._views.currency,

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 from graphql import FieldNode, InlineFragmentNode, OperationType, SelectionSetNode, value_from_ast_untyped
 
+from sandbox.shopify_access import PERSONAL
 from sandbox.shopify_graphql import checked, operation_of
 
 View = dict[str, Any]
@@ -40,6 +41,7 @@ class Operation:
     error_code: str | None = None
     completed_at: datetime | None = None
     path: Path | None = None
+    partial_path: Path | None = None
     count: int = 0
 
     @property
@@ -72,8 +74,10 @@ class BulkDesk:
     clock: Callable[[], datetime]
     on_finish: Callable[[Operation], None]
     version: Callable[[], int]
+    # What becomes of an export that asks for people while the app may not see them: None, "null" or "fail".
+    hidden: Callable[[], str | None] = lambda: None
     operations: dict[str, Operation] = field(default_factory=dict)
-    _rendered: dict[str, Rendered] = field(default_factory=dict)
+    _rendered: dict[tuple[str, str | None], Rendered] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _numbers: Iterable[int] = field(default_factory=lambda: itertools.count(8_000_000_001))
 
@@ -102,7 +106,7 @@ class BulkDesk:
     async def render(self, query: str) -> Rendered:
         """The file of a bulk query, made now or taken from an earlier time when nothing has changed since."""
         version = self.version()
-        ready = self._rendered.get(query)
+        ready = self._rendered.get((query, self.hidden()))
         if ready is not None and ready.version == version:
             return ready
         document, _ = checked(query)
@@ -111,7 +115,12 @@ class BulkDesk:
         assert isinstance(root, FieldNode)
         rows, view = self.sources[root.name.value](_search_of(root))
         plan = projection(_node_selection(root))
-        path = self.folder / f"{hashlib.sha256(query.encode()).hexdigest()[:16]}-{version}.jsonl"
+        if self.hidden() == "null":
+            plan = _without_people(plan)
+        path = (
+            self.folder
+            / f"{hashlib.sha256(query.encode()).hexdigest()[:16]}-{version}{self.hidden() or ''}.jsonl"
+        )
         count = 0
         with path.open("wb") as file:
             for row in rows:
@@ -119,8 +128,23 @@ class BulkDesk:
                 count += 1
                 if count % _ROWS_AT_A_TIME == 0:
                     await asyncio.sleep(0)
-        self._rendered[query] = Rendered(path, count, version)
-        return self._rendered[query]
+        rendered = self._rendered[query, self.hidden()] = Rendered(path, count, version)
+        return rendered
+
+    def end_early(self, operation: Operation, status: str, lines: int, cut: int = 0) -> None:
+        """Ends an export that was written, as if it had come no further than so many lines and `cut` bytes more."""
+        assert operation.path is not None
+        content = operation.path.read_bytes()
+        ends = [found.end() for found in re.finditer(b"\n", content)]
+        end = (ends[lines - 1] if lines else 0) + cut
+        operation.partial_path = operation.path.with_suffix(f".{operation.number}.part")
+        operation.partial_path.write_bytes(content[:end])
+        operation.status, operation.path = status, None
+        operation.error_code = "INTERNAL_SERVER_ERROR" if status == "FAILED" else None
+
+    async def settled(self) -> None:
+        """Waits until every export that was started has ended."""
+        await asyncio.gather(*self._tasks)
 
     async def close(self) -> None:
         """Stops what is running."""
@@ -131,6 +155,11 @@ class BulkDesk:
     async def _run(self, operation: Operation) -> None:
         operation.status = "RUNNING"
         await asyncio.sleep(_MOMENT_SECONDS)
+        if self.hidden() == "fail" and any(name in operation.query for name in PERSONAL):
+            operation.status, operation.error_code = "FAILED", "ACCESS_DENIED"
+            operation.completed_at = self.clock()
+            self.on_finish(operation)
+            return
         rendered = await self.render(operation.query)
         if operation.is_over:
             return
@@ -157,8 +186,19 @@ def operation_view(operation: Operation, base: str) -> View:
         "url": f"{base}/bulk-results/{operation.number}?Signature={file_signature(operation.number)}"
         if path
         else None,
-        "partialDataUrl": None,
+        "partialDataUrl": f"{base}/bulk-results/{operation.number}?Signature={file_signature(operation.number)}"
+        if operation.partial_path
+        else None,
     }
+
+
+def _without_people(plan: Callable[[View], View]) -> Callable[[View], View]:
+    def blank(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: None if name in PERSONAL else blank(inner) for name, inner in value.items()}
+        return [blank(item) for item in value] if isinstance(value, list) else value
+
+    return lambda view: dict(blank(plan(view)))
 
 
 def file_signature(number: int) -> str:

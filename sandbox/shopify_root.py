@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLError
 
+from sandbox.shopify_access import may
 from sandbox.shopify_bulk import operation_view, searched
 from sandbox.shopify_catalogue import PRODUCTS
 from sandbox.shopify_discounts import BASIC, FREE_SHIPPING, Discount
-from sandbox.shopify_views import connection, digits, sale_index
+from sandbox.shopify_views import connection, customer_number, digits, order_number, sale_index
 from sandbox.world import Person, Sale
 
 if TYPE_CHECKING:
@@ -59,6 +61,9 @@ class Root:
             "discountCodeDeactivate": self._deactivate,
             "discountCodeDelete": self._delete,
             **self._shop.code_desk.fields(),
+            "customersCount": lambda info, **asked: self._count("customers", **asked),
+            "ordersCount": lambda info, **asked: self._count("orders", **asked),
+            "metafieldsSet": self._metafields_set,
             "webhookSubscriptionCreate": self._subscribe,
             "webhookSubscriptionDelete": self._unsubscribe,
         }
@@ -81,20 +86,75 @@ class Root:
     # -- customers and orders ----------------------------------------------------------------------------------------
 
     def _customers_found(self, search: str | None) -> tuple[Iterable[Person], Callable[[Any], View]]:
-        holds = searched(search, lambda p: {"updated_at": p.joined_at, "created_at": p.joined_at})
+        def facts(person: Person) -> View:
+            number = customer_number(person)
+            changed = self._shop.views.touched.get(number, person.joined_at)
+            return {"id": int(number), "updated_at": changed, "created_at": person.joined_at}
+
+        holds = searched(search, facts)
         return (p for p in self._shop.customers.values() if holds(p)), self._shop.views.customer
 
     def _orders_found(self, search: str | None) -> tuple[Iterable[Sale], Callable[[Any], View]]:
-        holds = searched(search, lambda s: {"updated_at": s.updated_at, "created_at": s.placed_at})
-        return (s for s in self._shop.world.sales if holds(s)), self._shop.views.order
+        def facts(sale: Sale) -> View:
+            return {
+                "id": int(order_number(sale)),
+                "updated_at": sale.updated_at,
+                "created_at": sale.placed_at,
+            }
+
+        holds = searched(search, facts)
+        return (s for s in self._orders_shown() if holds(s)), self._shop.views.order
+
+    def _orders_shown(self) -> Iterable[Sale]:
+        """Without read_all_orders an app sees those of the last 60 days, and is not told that there are more."""
+        sales = self._shop.world.sales
+        if may(self._shop.oauth.scopes, "read_all_orders"):
+            return sales
+        first = self._shop.clock() - timedelta(days=60)
+        return (sale for sale in sales if sale.placed_at >= first)
 
     def _page(
-        self, name: str, *, first: int = 50, after: str | None = None, query: str | None = None, **_: Any
+        self,
+        name: str,
+        *,
+        first: int = 50,
+        after: str | None = None,
+        query: str | None = None,
+        sortKey: str = "ID",
+        **_: Any,
     ) -> View:
         if after and int(after) + first > _MOST_PAGED:
             raise GraphQLError("Pagination ends at 25000 objects.", extensions={"code": "BAD_REQUEST"})
         found, view = self.bulk_sources()[name](query or "")
-        return connection(list(found), view=view, first=first, after=after)
+        rows = [view(row) for row in found]
+        if sortKey == "UPDATED_AT":
+            rows.sort(key=lambda row: str(row["updatedAt"]))
+        return connection(rows, first=first, after=after)
+
+    def _count(self, name: str, query: str | None = None, limit: int | None = 10_000, **_: Any) -> View:
+        found = sum(1 for _ in self.bulk_sources()[name](query or "")[0])
+        if limit is not None and found > limit:
+            return {"count": limit, "precision": "AT_LEAST"}
+        return {"count": found, "precision": "EXACT"}
+
+    def _metafields_set(self, info: Any, metafields: list[View]) -> View:
+        """Writes dates into customers; one that is wrong stops all of them."""
+        for place, asked in enumerate(metafields):
+            owner = asked["ownerId"].rpartition("/")[2]
+            problem = _metafield_problem(asked, is_known=owner in self._shop.customers)
+            if problem:
+                error = {
+                    "field": ["metafields", str(place), "value"],
+                    "message": problem[1],
+                    "code": problem[0],
+                }
+                return {"metafields": None, "userErrors": [error | {"elementIndex": None}]}
+        for asked in metafields:
+            owner = asked["ownerId"].rpartition("/")[2]
+            self._shop.views.metafields[owner, f"{asked['namespace']}.{asked['key']}"] = asked["value"]
+            self._shop.views.touched[owner] = self._shop.clock().replace(microsecond=0)
+            self._shop.till.version += 1
+        return {"metafields": [], "userErrors": []}
 
     def _customer(self, info: Any, id: str) -> View | None:
         person = self._shop.customers.get(id.rpartition("/")[2])
@@ -220,3 +280,13 @@ class Root:
 
 def _gid(found: Discount) -> str:
     return f"gid://shopify/DiscountCodeNode/{found.number}"
+
+
+def _metafield_problem(asked: View, *, is_known: bool) -> tuple[str, str] | None:
+    if not is_known:
+        return "BLANK", "Owner does not exist."
+    try:
+        date.fromisoformat(asked["value"])
+    except ValueError:
+        return "INVALID_VALUE", 'Value must be in "YYYY-MM-DD" format.'
+    return None

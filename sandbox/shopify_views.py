@@ -61,6 +61,12 @@ class Views:
         self.currency = seed.currency
         self._digits = digits(seed.currency)
         self._clock = clock
+        self.customer_accounts = "NEW_CUSTOMER_ACCOUNTS"
+        # What was changed of single customers, by their number: state, tags, consent; metafields by "NAMESPACE.KEY" too.
+        self.states: dict[str, str] = {}
+        self.tags: dict[str, list[str]] = {}
+        self.metafields: dict[tuple[str, str], str] = {}
+        self.touched: dict[str, datetime] = {}
 
     # -- GraphQL -----------------------------------------------------------------------------------------------------
 
@@ -74,6 +80,7 @@ class Views:
             "url": f"https://{self.shop_domain}",
             "currencyCode": self.currency,
             "ianaTimezone": self.seed.time_zone,
+            "customerAccountsV2": {"customerAccountsVersion": self.customer_accounts},
             "createdAt": "2019-03-01T09:00:00Z",
             "taxesIncluded": False,
         }
@@ -94,17 +101,25 @@ class Views:
                 "marketingState": "SUBSCRIBED" if person.number % 3 else "NOT_SUBSCRIBED",
             },
             "locale": "en",
-            "state": "ENABLED",
+            "state": self.state(number),
             "verifiedEmail": True,
-            "tags": [],
+            "tags": self.tags.get(number, []),
             "numberOfOrders": "0",
             "createdAt": joined,
-            "updatedAt": joined,
+            "updatedAt": _z(self.touched[number]) if number in self.touched else joined,
             "metafield": lambda info, key, namespace=None: self.birth_field(person, namespace, key),
         }
 
+    def state(self, number: str) -> str:
+        """Says something in a shop with classic accounts only: with new ones nobody has a password to switch it on."""
+        return self.states.get(number, "ENABLED" if self.customer_accounts == "CLASSIC" else "DISABLED")
+
     def birth_field(self, person: Person, namespace: str | None, key: str) -> View | None:
-        if (namespace, key) != ("facts", "birth_date") or person.birthday is None:
+        """A metafield of a customer: one that was written, or the birth date that the shop had."""
+        value = self.metafields.get((customer_number(person), f"{namespace}.{key}"))
+        if value is None and (namespace, key) == ("facts", "birth_date"):
+            value = birth_date(person)
+        if value is None:
             return None
         return {
             "__typename": "Metafield",
@@ -112,7 +127,7 @@ class Views:
             "namespace": namespace,
             "key": key,
             "type": "date",
-            "value": birth_date(person),
+            "value": value,
         }
 
     def order(self, sale: Sale) -> View:

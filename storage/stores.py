@@ -120,7 +120,7 @@ async def add(
             facts.time_zone,
             facts.currency,
             api_base,
-            Jsonb(dict(settings)),
+            Jsonb({**settings, **facts.settings}),
             Jsonb(facts.notices),
             now,
         ),
@@ -176,8 +176,16 @@ async def resume(
 async def set_facts(connection: Connection, store_id: int, facts: ShopFacts) -> None:
     """Notes what the store says of itself."""
     await connection.execute(
-        "UPDATE stores SET name = %s, time_zone = %s, currency = %s, notices = %s WHERE id = %s",
-        (facts.name, facts.time_zone, facts.currency, Jsonb(facts.notices), store_id),
+        """UPDATE stores SET name = %s, time_zone = %s, currency = %s, notices = %s,
+               settings = settings || %s::jsonb WHERE id = %s""",
+        (
+            facts.name,
+            facts.time_zone,
+            facts.currency,
+            Jsonb(facts.notices),
+            Jsonb(dict(facts.settings)),
+            store_id,
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from connectors.base import Capability, Connector
 from connectors.shopify.access import APP_SECRETS
+from connectors.shopify.customers import ACCOUNTS, BIRTHDAY_FIELD, EVERY, STANDARD_BIRTHDAY
 from connectors.shopify.discount_inputs import EXPLAINS, OPEN_PUSH_SIZE, why_not_benefit
 from connectors.shopify.install import ShopifyInstall
 from connectors.shopify.store import ShopifyStore
@@ -26,6 +27,7 @@ CONNECTOR = Connector(
             Capability.LIMIT_TO_COLLECTIONS,
             Capability.COMBINES,
             Capability.SHARED_LIMIT_PER_CUSTOMER,
+            Capability.WRITE_BIRTHDAY,
             Capability.WEBHOOKS,
             Capability.MAINTENANCE,
         }
@@ -35,6 +37,7 @@ CONNECTOR = Connector(
     open_store=ShopifyStore,
     push_size=50,
     open_push_size=OPEN_PUSH_SIZE,
+    default_settings={BIRTHDAY_FIELD: STANDARD_BIRTHDAY, ACCOUNTS: EVERY},
     explains=EXPLAINS,
     refuses=why_not_benefit,
     web=ShopifyWeb(),

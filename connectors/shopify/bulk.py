@@ -1,15 +1,18 @@
 """History by bulk operation: Shopify writes a file, we stream it line by line.
 
 Source: shopify.dev/docs/api/usage/bulk-operations/queries. A cursor is {"operation": its gid, "lines": how many lines
-are stored}, so a crash takes up the same file; its address lasts seven days.
+are stored, "after": the id after which it begins}, so a crash takes up the same file; its address lasts seven days.
+What a failed export has written until then is read, and the next one goes on after it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, NewType
 
 import aiohttp
@@ -27,22 +30,62 @@ _BLOCK_BYTES = 1 << 18
 _FIRST_POLL_SECONDS, _SLOWEST_POLL_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 5.0, 600.0
 # No limit in all: a large file takes long; but a silent connection is a cut one.
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
+_ID = re.compile(rb'^\{"id":"gid://shopify/\w+/(\d+)"', re.MULTILINE)
 
 Operation = NewType("Operation", str)
 
 
 @dataclass(frozen=True)
 class Export:
-    """What is exported: the document under operations/, its search, and how a line becomes a change."""
+    """What is exported: the document under operations/, its search, and how a line becomes a change.
+
+    `hidden` is the document without what names people, for an app that may not see it.
+    """
 
     document: str
+    hidden: str
     search: str
     line: type[Any]
     change: Callable[[Any], Change]
+    metafield: tuple[str, str] | None = None
+
+
+@dataclass
+class _Place:
+    """Where the reading is: lines stored of an operation, which began after an id; the last id seen, while they rise."""
+
+    operation: Operation | None = None
+    lines: int = 0
+    after: int = 0
+    is_hidden: bool = False
+    last: int = field(default=0, compare=False)
+
+    @classmethod
+    def of(cls, cursor: Mapping[str, object] | None) -> _Place:
+        if cursor is None:
+            return cls()
+        return cls(
+            operation=Operation(str(cursor["operation"])),
+            lines=int(str(cursor["lines"])),
+            after=int(str(cursor.get("after", 0))),
+            is_hidden=bool(cursor.get("hidden")),
+        )
+
+    def cursor(self) -> Mapping[str, object]:
+        return {
+            "operation": self.operation,
+            "lines": self.lines,
+            "after": self.after,
+            "hidden": self.is_hidden,
+        }
 
 
 class _ResultGoneError(Exception):
     """The operation has no usable result any more: a new one must be started."""
+
+
+class _DeniedError(Exception):
+    """The operation may not read some of what it asks for."""
 
 
 class _Started(msgspec.Struct):
@@ -62,6 +105,11 @@ class _Operation(msgspec.Struct, rename="camel"):
     status: str
     error_code: str | None = None
     url: str | None = None
+    partial_data_url: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.status == "COMPLETED"
 
 
 class _PollData(msgspec.Struct, rename="camel"):
@@ -72,28 +120,51 @@ async def read_export(
     client: ShopifyClient, export: Export, after: Mapping[str, object] | None
 ) -> AsyncIterator[Page]:
     """The export's pages. The first is empty: it only stores which operation to take up after a crash."""
-    operation = Operation(str(after["operation"])) if after else None
-    lines = int(str(after["lines"])) if after else 0
+    place = _Place.of(after)
     while True:
-        is_new = operation is None
+        operation, is_new = place.operation, place.operation is None
         if operation is None:
-            operation, lines = await _start(client, export), 0
-            yield Page((), _cursor(operation, 0))
+            operation = await _start(client, export, place)
+            place = replace(place, operation=operation, lines=0, last=0)
+            yield Page((), place.cursor())
         try:
-            url = await _finished(client, operation)
-            async for page in _pages(client.session, url, export, operation, lines):
+            found = await _ended(client, operation)
+            async for page in _pages(client.session, found, export, place):
                 yield page
-            return
+            if found.is_whole:
+                return
+            place = _beyond(place, is_new=is_new)
+        except _DeniedError:
+            if place.is_hidden:
+                raise RefusedError(
+                    "The app lacks a permission to read this part of the shop: grant it and connect again.",
+                    code="ACCESS_DENIED",
+                ) from None
+            place = _Place(is_hidden=True)
         except _ResultGoneError as gone:
             if is_new:
-                raise RetryLaterError(
-                    "Shopify's export ended without a result.", retry_after_seconds=60
-                ) from gone
-            operation = None
+                raise _no_result() from gone
+            place = replace(place, operation=None)
 
 
-async def _start(client: ShopifyClient, export: Export) -> Operation:
-    text = bulk_document(export.document, export.search)
+def _beyond(place: _Place, *, is_new: bool) -> _Place:
+    """Where to go on when an export has ended early: after its last line if lines come by rising ids, else anew."""
+    if place.last > place.after:
+        return replace(place, operation=None, after=place.last)
+    if is_new:
+        raise _no_result()
+    return replace(place, operation=None)
+
+
+def _no_result() -> RetryLaterError:
+    return RetryLaterError("Shopify's export ended without a result.", retry_after_seconds=60)
+
+
+async def _start(client: ShopifyClient, export: Export, place: _Place) -> Operation:
+    name = export.hidden if place.is_hidden else export.document
+    begins = f"id:>={place.after + 1}" if place.after else ""
+    search = " AND ".join(part for part in (begins, export.search) if part)
+    text = bulk_document(name, search, export.metafield)
     data = await client.call("bulk_run", {"query": text}, _RunData)
     run = data.bulk_operation_run_query
     if any(error.code in ("OPERATION_IN_PROGRESS", "LIMIT_REACHED") for error in run.user_errors):
@@ -105,22 +176,19 @@ async def _start(client: ShopifyClient, export: Export) -> Operation:
     return Operation(run.bulk_operation.id)
 
 
-async def _finished(client: ShopifyClient, operation: Operation) -> str | None:
-    """Waits for the end of the export; the file's address, None when there was nothing to export."""
+async def _ended(client: ShopifyClient, operation: Operation) -> _Operation:
+    """Waits for the end of the export. It may have ended early, with a part of the file."""
     pause, until = _FIRST_POLL_SECONDS, time.monotonic() + _LONGEST_WAIT_SECONDS
     while True:
         found = (await client.call("bulk_poll", {"id": operation}, _PollData)).bulk_operation
-        if found is None or found.status in ("CANCELED", "CANCELING", "EXPIRED"):
+        if found is None:
             raise _ResultGoneError
-        if found.status == "COMPLETED":
-            return found.url
-        if found.status == "FAILED":
-            if found.error_code == "ACCESS_DENIED":
-                raise RefusedError(
-                    "The app lacks a permission to read this part of the shop: grant it and connect again.",
-                    code="ACCESS_DENIED",
-                )
+        if found.status == "FAILED" and found.error_code == "ACCESS_DENIED":
+            raise _DeniedError
+        if found.status in ("FAILED", "CANCELED", "EXPIRED") and found.partial_data_url is None:
             raise _ResultGoneError
+        if found.status in ("COMPLETED", "FAILED", "CANCELED", "EXPIRED"):
+            return found
         if time.monotonic() > until:
             raise RetryLaterError("Shopify is still writing the export.", retry_after_seconds=30)
         await asyncio.sleep(pause)
@@ -128,18 +196,39 @@ async def _finished(client: ShopifyClient, operation: Operation) -> str | None:
 
 
 async def _pages(
-    session: aiohttp.ClientSession, url: str | None, export: Export, operation: Operation, lines: int
+    session: aiohttp.ClientSession, found: _Operation, export: Export, place: _Place
 ) -> AsyncIterator[Page]:
+    """The pages of a file beyond the lines that are stored; moves the place on."""
     decoder = msgspec.json.Decoder(export.line)
     pending: list[Change] = []
+    url = found.url if found.is_whole else found.partial_data_url
     if url is not None:
-        async for block in _blocks_after(_blocks(session, url), lines):
+        blocks = _blocks(session, url, is_whole=found.is_whole)
+        if not found.is_whole:
+            blocks = _noting(blocks, place)
+        async for block in _blocks_after(blocks, place.lines):
             pending.extend(_changes(decoder, export.change, block))
             if len(pending) >= _PAGE:
-                lines += len(pending)
-                yield Page(pending, _cursor(operation, lines))
+                place.lines += len(pending)
+                yield Page(pending, place.cursor())
                 pending = []
-    yield Page(pending, None)
+    if found.is_whole:
+        yield Page(pending, None)
+    elif pending:
+        place.lines += len(pending)
+        yield Page(pending, place.cursor())
+
+
+async def _noting(blocks: AsyncIterator[bytes], place: _Place) -> AsyncIterator[bytes]:
+    """The blocks as they are; notes the last id of a file whose ids rise from line to line, and none where they do not."""
+    rises, last = True, 0
+    async for block in blocks:
+        ids = [last, *map(int, _ID.findall(block))]
+        rises = rises and len(ids) == block.count(b"\n") + 1
+        rises = rises and all(one < two for one, two in pairwise(ids))
+        last = ids[-1]
+        place.last = last if rises else 0
+        yield block
 
 
 def _changes(
@@ -153,8 +242,11 @@ def _changes(
         raise RetryLaterError("A line of Shopify's export could not be read.") from None
 
 
-async def _blocks(session: aiohttp.ClientSession, url: str) -> AsyncIterator[bytes]:
-    """The file in blocks of whole lines. The address is signed: no token goes with it."""
+async def _blocks(session: aiohttp.ClientSession, url: str, *, is_whole: bool) -> AsyncIterator[bytes]:
+    """The file in blocks of whole lines; a part of a file may end within one, which is left out.
+
+    The address is signed: no token goes with it.
+    """
     tail = b""
     try:
         async with session.get(url, timeout=_TIMEOUT) as answer:
@@ -171,7 +263,7 @@ async def _blocks(session: aiohttp.ClientSession, url: str) -> AsyncIterator[byt
                     tail += chunk
     except (aiohttp.ClientError, TimeoutError) as error:
         raise RetryLaterError("The connection to Shopify's export was cut.") from error
-    if tail:
+    if tail and is_whole:
         yield tail
 
 
@@ -186,7 +278,3 @@ async def _blocks_after(blocks: AsyncIterator[bytes], skip: int) -> AsyncIterato
             block = block.split(b"\n", skip)[-1]
             skip = 0
         yield block
-
-
-def _cursor(operation: Operation, lines: int) -> Mapping[str, object]:
-    return {"operation": operation, "lines": lines}

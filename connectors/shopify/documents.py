@@ -23,6 +23,12 @@ def may_repeat(name: str) -> bool:
     return name not in _NOT_TWICE
 
 
-def bulk_document(name: str, search: str) -> str:
-    """A bulk query's text with its search filled in: bulk queries take no variables."""
-    return document(name).replace('query: ""', f'query: "{search}"', 1)
+def bulk_document(name: str, search: str, metafield: tuple[str, str] | None = None) -> str:
+    """A bulk query's text with its search filled in, and the metafield to read: bulk queries take no variables."""
+    text = document(name).replace('query: ""', f'query: "{search}"', 1)
+    if metafield is not None:
+        namespace, key = metafield
+        text = text.replace(
+            'namespace: "facts", key: "birth_date"', f'namespace: "{namespace}", key: "{key}"', 1
+        )
+    return text

@@ -4,35 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-import msgspec
-
-from connectors.shopify.client import ShopifyClient
-from connectors.shopify.customers import CustomerLine
 from connectors.shopify.discounts import Discounts
-from connectors.shopify.mapping import gid
+from connectors.shopify.history import History
 from connectors.shopify.webhooks import Look
 from rewards.changes import Change, CouponSaved, LookAgain, StoreChanged
 from rewards.records import ShopFacts
-
-
-class _CustomerData(msgspec.Struct):
-    customer: CustomerLine | None = None
 
 
 class Looks:
     """Reads what a LookAgain names. Raises PlatformError."""
 
     def __init__(
-        self,
-        client: ShopifyClient,
-        discounts: Discounts,
-        facts: Callable[[], Awaitable[ShopFacts]],
-        customer_saved: Callable[[CustomerLine], Change],
+        self, history: History, discounts: Discounts, facts: Callable[[], Awaitable[ShopFacts]]
     ) -> None:
-        self._client = client
+        self._history = history
         self._discounts = discounts
         self._facts = facts
-        self._customer_saved = customer_saved
 
     async def look(self, thing: LookAgain) -> Sequence[Change]:
         """What there is to say of the thing now; nothing when it is gone."""
@@ -41,6 +28,5 @@ class Looks:
                 return (StoreChanged(await self._facts()),)
             case Look.DISCOUNT:
                 return [CouponSaved(coupon) for coupon in await self._discounts.look([thing.external_id])]
-        asked = {"id": gid("Customer", thing.external_id)}
-        found = (await self._client.call("customer_by_id", asked, _CustomerData)).customer
-        return () if found is None else (self._customer_saved(found),)
+        found = await self._history.customer(thing.external_id)
+        return () if found is None else (self._history.customer_saved(found),)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import aiohttp
 import msgspec
 
 from connectors.base import Noun, Page, Secret, StoreAccess, Subscription, Window
-from connectors.shopify import permissions, subscriptions
+from connectors.shopify import birthdays, permissions, subscriptions
 from connectors.shopify.access import app_secrets
-from connectors.shopify.bulk import Export, read_export
 from connectors.shopify.client import ShopifyClient
-from connectors.shopify.customers import CustomerLine, customer_from_line
+from connectors.shopify.customers import ACCOUNTS_VERSION, CustomerRules, complaints
 from connectors.shopify.discounts import Discounts
+from connectors.shopify.history import History
 from connectors.shopify.looks import Looks
-from connectors.shopify.mapping import OrderLine, order_from_line
-from rewards.changes import Change, CustomerSaved, LookAgain, OrderSaved
-from rewards.records import CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
+from rewards.changes import Change, LookAgain
+from rewards.records import Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
+
+
+class _Accounts(msgspec.Struct, rename="camel"):
+    customer_accounts_version: str
 
 
 class _Shop(msgspec.Struct, rename="camel"):
@@ -26,6 +29,7 @@ class _Shop(msgspec.Struct, rename="camel"):
     myshopify_domain: str
     currency_code: str
     iana_timezone: str
+    customer_accounts_v2: _Accounts
 
 
 class _Scope(msgspec.Struct):
@@ -48,7 +52,9 @@ class ShopifyStore:
         self._client = ShopifyClient(access, session)
         self._discounts = Discounts(self._client, access.options.currency, access.options.time_zone)
         self._access = access
-        self._looks = Looks(self._client, self._discounts, self.facts, _customer_saved)
+        self._rules = CustomerRules.of(access.options.settings)
+        self._history = History(self._client, self._discounts, self._rules)
+        self._looks = Looks(self._history, self._discounts, self.facts)
         self._topics = subscriptions.api_topics(access.options.settings)
 
     async def facts(self) -> ShopFacts:
@@ -60,7 +66,11 @@ class ShopifyStore:
             name=shop.name,
             time_zone=shop.iana_timezone,
             currency=shop.currency_code,
-            notices=await permissions.notices(self._client, scopes),
+            notices=(
+                *await permissions.notices(self._client, scopes),
+                *complaints(self._access.options.settings),
+            ),
+            settings={ACCOUNTS_VERSION: shop.customer_accounts_v2.customer_accounts_version},
         )
 
     async def look(self, thing: LookAgain) -> Sequence[Change]:
@@ -73,7 +83,7 @@ class ShopifyStore:
 
     async def subscribe(self, address: str, secret: Secret) -> Subscription:
         """Shopify signs with the app's client secret; the proposal is not used."""
-        ids = await subscriptions.subscribe(self._client, address, self._topics)
+        ids = await subscriptions.subscribe(self._client, address, self._topics, self._rules)
         signing = (*app_secrets(self._access.credentials), *app_secrets(self._access.app), secret)
         return Subscription(ids, signing[0])
 
@@ -86,19 +96,16 @@ class ShopifyStore:
         await subscriptions.unsubscribe(self._client, address)
 
     async def windows(self, noun: Noun, since: datetime | None) -> Sequence[Window]:
-        """One window per noun: Shopify writes the whole of it into one file."""
-        return (Window(noun, {"search": _changed_since(since)}),)
+        """One window per noun: a file, or pages where there are few rows."""
+        return await self._history.windows(noun, since)
 
     def read(self, window: Window, after: Mapping[str, object] | None) -> AsyncIterator[Page]:
-        """Customers and orders by export, discounts by ordinary pages."""
-        search = str(window.spec["search"])
-        if window.noun is Noun.COUPONS:
-            return self._discounts.pages(search, after)
-        if window.noun is Noun.CUSTOMERS:
-            return read_export(
-                self._client, Export("bulk_customers", search, CustomerLine, _customer_saved), after
-            )
-        return read_export(self._client, Export("bulk_orders", search, OrderLine, _order_saved), after)
+        """The window's pages."""
+        return self._history.read(window, after)
+
+    async def write_birthday(self, customer_external_id: str, birthday: Birthday) -> None:
+        """Writes the birthday into the metafield that birthdays are read from."""
+        await birthdays.write_birthday(self._client, self._rules, customer_external_id, birthday)
 
     async def push(self, drafts: Sequence[CodeDraft]) -> Sequence[PushedCode]:
         """Makes the codes, several at a time, within the shop's cost bucket."""
@@ -115,17 +122,3 @@ class ShopifyStore:
     async def restore(self, draft: CodeDraft, known: KnownCode) -> PushedCode:
         """Makes the shop hold the code as the draft says."""
         return await self._discounts.restore(draft, known)
-
-
-def _customer_saved(line: CustomerLine) -> Change:
-    return CustomerSaved(customer_from_line(line))
-
-
-def _order_saved(line: OrderLine) -> Change:
-    return OrderSaved(order_from_line(line))
-
-
-def _changed_since(since: datetime | None) -> str:
-    if since is None:
-        return ""
-    return f"updated_at:>='{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}'"

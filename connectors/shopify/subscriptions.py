@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from connectors.shopify.client import ShopifyClient
-from connectors.shopify.customers import BIRTHDAY_KEY, BIRTHDAY_NAMESPACE
+from connectors.shopify.customers import CustomerRules
 from connectors.shopify.failures import UserError, refusal
 from connectors.shopify.webhooks import COMPLIANCE_TOPICS, ShopifyWebhooks
 from rewards.errors import RetryLaterError
@@ -66,7 +66,9 @@ def api_topics(settings: Mapping[str, str]) -> list[str]:
     )
 
 
-async def subscribe(client: ShopifyClient, address: str, topics: Sequence[str]) -> list[str]:
+async def subscribe(
+    client: ShopifyClient, address: str, topics: Sequence[str], rules: CustomerRules
+) -> list[str]:
     """Makes the subscriptions at `address` exactly these topics; their ids."""
     missing, kept = set(topics), []
     for found in await _at(client, address):
@@ -75,7 +77,7 @@ async def subscribe(client: ShopifyClient, address: str, topics: Sequence[str]) 
             kept.append(found.id)
         else:
             await _delete(client, found)
-    return kept + [await _create(client, topic, address) for topic in sorted(missing)]
+    return kept + [await _create(client, topic, address, rules) for topic in sorted(missing)]
 
 
 async def is_subscribed(client: ShopifyClient, address: str, topics: Sequence[str]) -> bool:
@@ -101,10 +103,10 @@ async def _at(client: ShopifyClient, address: str) -> Sequence[_Found]:
         after = page.page_info.end_cursor
 
 
-async def _create(client: ShopifyClient, topic: str, address: str) -> str:
+async def _create(client: ShopifyClient, topic: str, address: str, rules: CustomerRules) -> str:
     content: dict[str, object] = {"uri": address, "format": "JSON"}
     if topic in _WITH_BIRTHDAY:
-        content["metafields"] = [{"namespace": BIRTHDAY_NAMESPACE, "key": BIRTHDAY_KEY}]
+        content["metafields"] = [{"namespace": rules.namespace, "key": rules.key}]
     data = await client.call("webhook_create", {"topic": topic, "webhookSubscription": content}, _Outcome)
     if data.result.user_errors:
         raise refusal(data.result.user_errors)

@@ -86,7 +86,11 @@ def _read(body: bytes, shape: type[T]) -> T:
 
 
 def _customer(body: bytes, options: StoreOptions) -> Sequence[Change]:
-    return (CustomerSaved(customers.customer_from_body(_read(body, customers.CustomerBody))),)
+    customer = _read(body, customers.CustomerBody)
+    rules = customers.CustomerRules.of(options.settings)
+    if rules.needs_tags:  # the post holds none
+        return (LookAgain(Look.CUSTOMER, str(customer.id)),)
+    return (CustomerSaved(customers.customer_from_body(customer, rules)),)
 
 
 def _customer_deleted(body: bytes, options: StoreOptions) -> Sequence[Change]:

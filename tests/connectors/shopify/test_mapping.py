@@ -158,7 +158,7 @@ def test_refunds_have_one_order_whatever_the_payloads() -> None:
 # -- customers -------------------------------------------------------------------------------------------------------
 
 
-def customer_line(**changes: Any) -> Any:
+def customer_line(settings: dict[str, str] | None = None, **changes: Any) -> Any:
     content = {
         "id": "gid://shopify/Customer/706405506930370084",
         "firstName": "Ada",
@@ -170,11 +170,13 @@ def customer_line(**changes: Any) -> Any:
         "birthDate": {"value": "1988-02-29"},
     }
     text = json.dumps(content | changes)
-    return customers.customer_from_line(msgspec.json.decode(text, type=customers.CustomerLine))
+    line = msgspec.json.decode(text, type=customers.CustomerLine)
+    return customers.customer_from_line(line, customers.CustomerRules.of(settings or {}))
 
 
-def customer_of(name: str) -> Any:
-    return customers.customer_from_body(msgspec.convert(body(name), customers.CustomerBody, strict=False))
+def customer_of(name: str, settings: dict[str, str] | None = None, **changes: Any) -> Any:
+    content = msgspec.convert(body(name) | changes, customers.CustomerBody, strict=False)
+    return customers.customer_from_body(content, customers.CustomerRules.of(settings or {}))
 
 
 def test_a_customer_by_webhook_says_the_same_but_for_the_locale() -> None:
@@ -205,3 +207,62 @@ def test_without_level_2_approval_the_personal_fields_say_nothing() -> None:
 )
 def test_a_birth_date_keeps_its_day_even_if_the_year_cannot_be(text: str, birthday: Birthday | None) -> None:
     assert customer_line(birthDate={"value": text}).birthday == birthday
+
+
+@pytest.mark.parametrize(
+    ("text", "birthday"),
+    [
+        ("1990-05-17", Birthday(5, 17, 1990)),
+        ("--05-17", Birthday(5, 17, None)),
+        ("05-17", Birthday(5, 17, None)),
+        ("17/05/1990", None),
+    ],
+)
+def test_a_birthday_in_a_metafield_of_the_merchants_own_is_read(text: str, birthday: Birthday | None) -> None:
+    settings = {"birthday_key": "loyalty.born_on"}
+    field = {"namespace": "loyalty", "key": "born_on", "value": text}
+    assert customer_of("customers-create", settings, metafields=[field]).birthday == birthday
+    assert customer_of("customers-create", {}, metafields=[field]).birthday is None
+
+
+def test_a_birthday_without_a_year_comes_back_without_one() -> None:
+    for day in (Birthday(2, 29), Birthday(5, 17, 1990), Birthday(12, 31)):
+        assert customers.read_birthday(customers.birthday_text(day)) == day
+
+
+@pytest.mark.parametrize(
+    ("settings", "state", "tags", "consent", "has_account"),
+    [
+        ({}, "DISABLED", [], "NOT_SUBSCRIBED", True),
+        ({"accounts": "every"}, "DISABLED", [], "NOT_SUBSCRIBED", True),
+        ({"accounts": "consent"}, "DISABLED", [], "SUBSCRIBED", True),
+        ({"accounts": "consent"}, "ENABLED", ["club"], "UNSUBSCRIBED", False),
+        ({"accounts": "tag:Club"}, "DISABLED", ["vip", "club"], "NOT_SUBSCRIBED", True),
+        ({"accounts": "tag:Club"}, "ENABLED", ["clubs"], "SUBSCRIBED", False),
+        ({"customer_accounts": "CLASSIC"}, "ENABLED", [], "NOT_SUBSCRIBED", True),
+        ({"customer_accounts": "CLASSIC"}, "INVITED", [], "SUBSCRIBED", False),
+        ({"customer_accounts": "CLASSIC", "accounts": "consent"}, "ENABLED", [], "NOT_SUBSCRIBED", True),
+        ({"customer_accounts": "NEW_CUSTOMER_ACCOUNTS"}, "DISABLED", [], "NOT_SUBSCRIBED", True),
+    ],
+)
+def test_whose_record_is_an_account(
+    settings: dict[str, str], state: str, tags: list[str], consent: str, has_account: bool
+) -> None:
+    address = {"emailAddress": "ada@people.example", "marketingState": consent}
+    by_export = customer_line(settings, state=state, tags=tags, defaultEmailAddress=address)
+    assert by_export.has_account is has_account
+    if "tag" not in settings.get("accounts", ""):
+        body_consent = {"state": consent.lower()}
+        by_post = customer_of(
+            "customers-create", settings, state=state.lower(), email_marketing_consent=body_consent
+        )
+        assert by_post.has_account is has_account
+
+
+def test_a_setting_that_cannot_be_meant_is_told_and_counts_as_its_default() -> None:
+    wrong = {"accounts": "tag:", "birthday_key": "born on"}
+    told = " ".join(customers.complaints(wrong))
+    assert "tag" in told
+    assert "NAMESPACE.KEY" in told
+    assert customers.CustomerRules.of(wrong) == customers.CustomerRules.of({})
+    assert customers.complaints({"accounts": "tag:club", "birthday_key": "loyalty.born_on"}) == []
