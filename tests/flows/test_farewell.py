@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sandbox.shopify import ShopifySandbox
 from tests.flows.stage import Stage
 from tests.flows.tills import RULE
@@ -66,6 +68,41 @@ async def test_requests_about_personal_data_are_noted_and_done(stage: Stage) -> 
     # The posts themselves, as they came, go after thirty days.
     assert await traces(stage, person.email) <= {"deliveries"}
     assert sum((await shop.books()).balances.values()) == points == sandbox.world.expected_points(RULE)
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_a_shop_that_is_gone_for_good_is_erased_and_one_that_is_back_is_not(
+    stage: Stage, comes_back: bool
+) -> None:
+    shop = await stage.open(ShopifySandbox, birthday_share=1.0)
+    sandbox = shop.sandbox
+    assert isinstance(sandbox, ShopifySandbox)
+    await shop.rewards_the_past()
+    sums = "SELECT sum(balance) AS points, (SELECT sum(points) FROM ledger_entries) AS entries FROM members"
+    before = await stage.rows(sums)
+    emails = [person.email for person in sandbox.customers.values()]
+    sandbox.hook_desk.app_uri = f"{stage.services.public_url}/webhooks/shopify"
+    stage.clock.passes(minutes=1)
+    sandbox.uninstall()
+    await stage.settle()
+    stage.clock.passes(days=1)
+    if comes_back:
+        sandbox.install_again()
+        await stage.install(sandbox)
+    stage.clock.passes(days=1)
+    sandbox.hook_desk.emit("shop/redact", lambda _: {"shop_id": 61_000_000_001, "shop_domain": sandbox.shop})
+    await stage.settle()
+    await stage.until("SELECT bool_and(done_at IS NOT NULL) AS is_so FROM privacy_requests")
+    await stage.settle()
+    kept = [email for email in emails if "store_customers" in await traces(stage, email)]
+    assert (await shop.row()).status == ("active" if comes_back else "uninstalled")
+    assert kept == (emails if comes_back else [])
+    assert await events(stage) == [
+        "privacy.erase_store",
+        "privacy.store_kept" if comes_back else "privacy.store_erased",
+    ]
+    assert await stage.rows(sums) == before
+    assert before[0]["points"] == before[0]["entries"] > 0
 
 
 async def events(stage: Stage) -> list[str]:
