@@ -66,7 +66,8 @@ TERMS: Mapping[Kind, Terms] = {
         Queue.RUNS, Subject.STORE, "import", is_wake_up=False, needs_active_store=True
     ),
     Kind.RECONCILE: Terms(Queue.RUNS, Subject.STORE, "reconcile", is_wake_up=True, needs_active_store=True),
-    Kind.POLL: Terms(Queue.RUNS, Subject.STORE, "poll", is_wake_up=True, needs_active_store=True),
+    # Under one lock with the daily look, which does the same and more.
+    Kind.POLL: Terms(Queue.RUNS, Subject.STORE, "reconcile", is_wake_up=True, needs_active_store=True),
     Kind.BACKFILL: Terms(Queue.RUNS, Subject.RUN, "run", is_wake_up=False),
     Kind.UNDO_BACKFILL: Terms(Queue.RUNS, Subject.RUN, "run", is_wake_up=False),
     Kind.OCCASIONS: Terms(Queue.CODES, Subject.NONE, "occasions", is_wake_up=True),
@@ -74,5 +75,5 @@ TERMS: Mapping[Kind, Terms] = {
     Kind.TICK: Terms(Queue.CHANGES, Subject.NONE, "tick", is_wake_up=True),
     Kind.HOUSEKEEPING: Terms(Queue.RUNS, Subject.NONE, "housekeeping", is_wake_up=True),
     # Its number is the store after which it begins.
-    Kind.MAINTENANCE: Terms(Queue.RUNS, Subject.NONE, "maintenance", is_wake_up=True),
+    Kind.MAINTENANCE: Terms(Queue.CODES, Subject.NONE, "maintenance", is_wake_up=True),
 }

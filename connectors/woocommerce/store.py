@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 import aiohttp
@@ -86,10 +87,12 @@ class WooCommerceStore:
     async def subscribe(self, address: str, secret: Secret) -> Subscription:
         """One webhook per topic; the old ones at the address go after the new ones stand, so that nothing is missed.
 
-        The shop posts a ping to the address during each create call and waits for the answer.
+        The shop posts a ping to the address during each create call and waits for the answer. Only what was there
+        before is removed: somebody else may be setting them up too.
         """
+        old = await self._webhooks(address)
         made = await asyncio.gather(*(self._subscribe(topic, address, secret) for topic in sorted(TOPICS)))
-        await self._remove_webhooks(address, keep=frozenset(made))
+        await self._remove(old)
         return Subscription(external_ids=tuple(str(number) for number in made), secret=secret)
 
     async def is_subscribed(self, address: str) -> bool:
@@ -97,12 +100,12 @@ class WooCommerceStore:
 
         While no ping has come, the shop is made to try again: it does so when a webhook is saved.
         """
-        hooks = await self._webhooks()
-        on = {
-            hook.topic: hook.id for hook in hooks if hook.delivery_url == address and hook.status == "active"
-        }
+        hooks = await self._webhooks(address)
+        on = {hook.topic: hook.id for hook in sorted(hooks, key=_number_of) if hook.status == "active"}
         if not on.keys() >= TOPICS:
             return False
+        # Made twice, when an answer was lost or two of us were at it.
+        await self._remove([hook for hook in hooks if hook.id not in on.values()])
         if AWAITS_PING in self._options.settings:
             path = f"wc/v3/webhooks/{min(on.values())}"
             await self._client.send("PUT", path, {"status": "active"}, _WEBHOOK.decode)
@@ -110,30 +113,26 @@ class WooCommerceStore:
 
     async def unsubscribe(self, address: str) -> None:
         """Takes all our webhooks at the address out."""
-        await self._remove_webhooks(address, keep=frozenset())
+        await self._remove(await self._webhooks(address))
 
     async def _subscribe(self, topic: str, address: str, secret: Secret) -> int:
         body = webhook_body(topic, address, secret.reveal())
         made = await self._client.send("POST", "wc/v3/webhooks", body, _WEBHOOK.decode)
         return made.id
 
-    async def _remove_webhooks(self, address: str, *, keep: frozenset[int]) -> None:
-        for hook in await self._webhooks():
-            if hook.delivery_url == address and hook.id not in keep:
-                try:
-                    await self._client.send(
-                        "DELETE", f"wc/v3/webhooks/{hook.id}", None, bytes, {"force": "true"}
-                    )
-                except RefusedError:
-                    continue  # somebody else removed it meanwhile
+    async def _remove(self, hooks: Sequence[WebhookData]) -> None:
+        for hook in hooks:
+            with suppress(RefusedError):  # somebody else removed it meanwhile
+                await self._client.send("DELETE", f"wc/v3/webhooks/{hook.id}", None, bytes, {"force": "true"})
 
-    async def _webhooks(self) -> list[WebhookData]:
+    async def _webhooks(self, address: str) -> list[WebhookData]:
+        """Those at our address."""
         found: list[WebhookData] = []
         page = 1
         while True:
             params = {"per_page": str(PER_PAGE), "page": str(page), "_fields": "id,status,topic,delivery_url"}
             some = (await self._client.get("wc/v3/webhooks", _WEBHOOKS.decode, params)).value
-            found += some
+            found += [hook for hook in some if hook.delivery_url == address]
             if len(some) < PER_PAGE:
                 return found
             page += 1
@@ -191,6 +190,10 @@ class WooCommerceStore:
 def open_store(access: StoreAccess, session: aiohttp.ClientSession) -> WooCommerceStore:
     """The shop behind the access."""
     return WooCommerceStore(access, session)
+
+
+def _number_of(hook: WebhookData) -> int:
+    return hook.id
 
 
 def _seconds(text: str, otherwise: float) -> float:

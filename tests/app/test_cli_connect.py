@@ -173,7 +173,7 @@ async def test_a_key_refused_midway_pauses_the_store_until_a_new_key_comes(cli: 
         sandbox.faults.refuse_credentials = False
         sandbox.faults.delay_seconds = 0.0
         sandbox.read_write = ApiKey("ck_" + "7" * 40, "cs_" + "7" * 40)
-        sandbox.keys = KeyRing((sandbox.read_write,))
+        sandbox.keys = KeyRing((sandbox.read_write,), sandbox.host)
         made = await cli.read(*connect_words(sandbox))
         assert not made["is_new"]
         (store,) = (await cli.read("stores"))["stores"]

@@ -271,3 +271,36 @@ async def test_a_long_trouble_is_for_later(fault: str) -> None:
         with pytest.raises(RetryLaterError) as caught:
             await orders(store)
         assert isinstance(caught.value, PlatformError)
+
+
+# -- webhooks --------------------------------------------------------------------------------------------------------
+
+
+async def test_two_who_set_webhooks_up_at_once_leave_one_working_set() -> None:
+    async with standing(SEED) as (sandbox, store):
+        await store.subscribe(ADDRESS, KEYS["secret"])
+        sandbox.give_up_webhooks()
+        await asyncio.gather(*(store.subscribe(ADDRESS, KEYS["secret"]) for _ in range(2)))
+        active = {hook.topic for hook in sandbox.queue.webhooks.values() if hook.status == "active"}
+        assert len(active) == 11
+        assert await store.is_subscribed(ADDRESS)
+        assert len(sandbox.queue.webhooks) == 11
+        assert await store.is_subscribed(ADDRESS)
+
+
+async def test_webhooks_of_others_are_left_alone() -> None:
+    async with standing(SEED) as (sandbox, store):
+        await sandbox.queue.create({"topic": "order.created", "delivery_url": "https://other.example/hook"})
+        await store.subscribe(ADDRESS, KEYS["secret"])
+        assert await store.is_subscribed(ADDRESS)
+        await store.unsubscribe(ADDRESS)
+        assert [hook.address for hook in sandbox.queue.webhooks.values()] == ["https://other.example/hook"]
+
+
+async def test_a_webhook_whose_creation_is_answered_with_a_cut_connection_is_made_once_in_the_end() -> None:
+    async with standing(SEED, patience_seconds="20") as (sandbox, store):
+        sandbox.faults.spare, sandbox.faults.cut_answers = 3, 2
+        await store.subscribe(ADDRESS, KEYS["secret"])
+        assert len(sandbox.queue.webhooks) == 13
+        assert await store.is_subscribed(ADDRESS)
+        assert len(sandbox.queue.webhooks) == 11
