@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from benchmarks import drain, history, lane
+from benchmarks import drain, history, lane, push
 from benchmarks.harness import Bench, opened, tell
 from benchmarks.results import Result
 
@@ -26,6 +26,7 @@ BENCHMARKS = (
     Benchmark(lane.NAMES, lane.run),
     Benchmark(drain.NAMES, drain.run),
     *(Benchmark(names, run) for names, run in history.benchmarks()),
+    *(Benchmark(names, run) for names, run in push.benchmarks()),
 )
 
 

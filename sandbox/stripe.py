@@ -61,6 +61,7 @@ class StripeSandbox(Sandbox):
         self.throttled_as = "global-rate"
         live = (100, 25) if mode == "live" else (25, None)
         self.limiter = Limiter(requests_per_second or live[0], live[1])
+        self.requests_refused = 0  # for coming too fast
         self.hooks.resign = self._signed
 
     @property
@@ -92,14 +93,22 @@ class StripeSandbox(Sandbox):
         sales = [sale for sale in self.world.sales if sale.in_history and sale.paid_at]
         guests = {sale.person.number for sale in sales if sale.person.is_guest}
         counted = super().books(rule, birthday_lead, joining_lead)
-        return {**counted, "orders": len(sales), "guests": len(guests)}
+        return {
+            **counted,
+            "orders": len(sales),
+            "guests": len(guests),
+            "requests_refused": self.requests_refused,
+        }
 
     # -- limits and refusals -----------------------------------------------------------------------------------------
 
     def too_fast(self, request: web.Request) -> web.Response | None:
         """Stripe's limits on requests in any second."""
         reason = self.limiter.reason(request.method, request.path)
-        return refusal(reason) if reason else None
+        if reason is None:
+            return None
+        self.requests_refused += 1
+        return refusal(reason)
 
     def give_up_webhooks(self) -> None:
         """Disables every endpoint."""

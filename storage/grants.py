@@ -47,17 +47,22 @@ SELECT_TO_PUSH = """SELECT g.id, g.reward_version_id, g.occasion, g.decided_at, 
 
 
 async def claim_to_push(
-    connection: Connection, store_id: int, today: date, now: datetime, limit: int
+    connection: Connection,
+    store_id: int,
+    today: date,
+    now: datetime,
+    limit: int,
+    apart_from: Sequence[int] = (),
 ) -> list[GrantToPush]:
-    """Grants that are decided, due and not waiting for a later try; counted as tried once more."""
+    """Grants that are decided, due and not waiting for a later try, apart from these; counted as tried once more."""
     cursor = await connection.execute(
         """UPDATE grants SET attempts = attempts + 1
            WHERE id IN (SELECT id FROM grants
                         WHERE store_id = %s AND state = 'decided' AND due_on <= %s
-                            AND (try_after IS NULL OR try_after <= %s)
+                            AND (try_after IS NULL OR try_after <= %s) AND id <> ALL(%s::bigint[])
                         ORDER BY attempts, id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED)
            RETURNING id""",
-        (store_id, today, now, limit),
+        (store_id, today, now, list(apart_from), limit),
     )
     claimed = sorted(found["id"] for found in await cursor.fetchall())
     if not claimed:

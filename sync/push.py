@@ -6,6 +6,7 @@ with the same draft, and the store finds what it made before.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from sync.drafts import code_returns, drafts_for
 from sync.history import pause
 from sync.services import Services
 
+_Pair = tuple[GrantToPush, CodeDraft]
 Progress = Callable[[int, int], None]  # codes done, codes in all
 
 _RENEWED_AT_ONCE = 500
@@ -120,41 +122,81 @@ async def _push_all(services: Services, store: StoreRow, progress: Progress | No
     async with services.database.transaction() as connection:
         total = await grants.count_to_push(connection, store.id, today, started)
     pushed = failed = 0
-    while True:
-        claimed, drafts = await _claim(services, store, size, started)
-        if not claimed:
-            return PushReport(pushed=pushed, failed=failed)
-        for batch in _batches(connector, claimed, drafts):
-            answers = await _push(platform, [draft for _, draft in batch])
-            await _record(services, store, [grant for grant, _ in batch], answers)
-            refused = sum(1 for answer in answers if answer.refused is not None)
-            pushed, failed = pushed + len(answers) - refused, failed + refused
-            if progress is not None:
-                progress(pushed + failed, max(total, pushed + failed))
+    pipeline = _Pipeline(services, store, size, started)
+    async with pipeline:
+        while pairs := await pipeline.claimed():
+            for batch in _batches(connector, pairs):
+                answers = await _push(platform, [draft for _, draft in batch])
+                await pipeline.record([grant for grant, _ in batch], answers)
+                refused = sum(1 for answer in answers if answer.refused is not None)
+                pushed, failed = pushed + len(answers) - refused, failed + refused
+                if progress is not None:
+                    progress(pushed + failed, max(total, pushed + failed))
+    return PushReport(pushed=pushed, failed=failed)
 
 
-def _batches(
-    connector: Connector, claimed: Sequence[GrantToPush], drafts: Sequence[CodeDraft]
-) -> Iterator[list[tuple[GrantToPush, CodeDraft]]]:
+class _Pipeline:
+    """Claims the next grants and records the last answers while the platform is asked: its pace is not kept waiting.
+
+    What was answered is recorded also when the next answers fail.
+    """
+
+    def __init__(self, services: Services, store: StoreRow, size: int, started: datetime) -> None:
+        self._services, self._store, self._size, self._started = services, store, size, started
+        self._claiming: asyncio.Task[list[_Pair]] | None = None
+        self._recording: asyncio.Task[None] | None = None
+        # Claimed and perhaps not recorded yet: those in hand and those before them.
+        self._in_hand: list[int] = []
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._claiming is not None:
+            self._claiming.cancel()
+            await asyncio.gather(self._claiming, return_exceptions=True)
+        if self._recording is not None:
+            await self._recording
+
+    async def claimed(self) -> list[_Pair]:
+        """The next grants with their drafts; none when all have had their turn."""
+        pairs = await (self._claiming or self._claim([]))
+        ids = [grant.id for grant, _ in pairs]
+        self._claiming = self._claim([*self._in_hand, *ids]) if pairs else None
+        self._in_hand = ids
+        return pairs
+
+    async def record(self, grants_asked: Sequence[GrantToPush], answers: Sequence[PushedCode]) -> None:
+        """Has the answers recorded, when those before them are."""
+        if self._recording is not None:
+            await self._recording
+        self._recording = asyncio.create_task(_record(self._services, self._store, grants_asked, answers))
+
+    def _claim(self, apart_from: list[int]) -> asyncio.Task[list[_Pair]]:
+        return asyncio.create_task(_claim(self._services, self._store, self._size, self._started, apart_from))
+
+
+def _batches(connector: Connector, pairs: Sequence[_Pair]) -> Iterator[list[_Pair]]:
     """What is pushed and recorded together; where open codes share a discount, more of them go at once."""
     sizes = {
         Binding.BOUND: connector.push_size,
         Binding.OPEN: connector.open_push_size or connector.push_size,
     }
     for binding, size in sizes.items():
-        these = [pair for pair in zip(claimed, drafts, strict=True) if pair[1].binding is binding]
+        these = [pair for pair in pairs if pair[1].binding is binding]
         for start in range(0, len(these), size):
             yield these[start : start + size]
 
 
 async def _claim(
-    services: Services, store: StoreRow, size: int, started: datetime
-) -> tuple[list[GrantToPush], list[CodeDraft]]:
+    services: Services, store: StoreRow, size: int, started: datetime, apart_from: Sequence[int]
+) -> list[_Pair]:
     today = local_today(started, store.time_zone)
 
-    async def claim(connection: Connection) -> tuple[list[GrantToPush], list[CodeDraft]]:
-        claimed = await grants.claim_to_push(connection, store.id, today, started, size)
-        return claimed, await drafts_for(services, connection, store, claimed) if claimed else []
+    async def claim(connection: Connection) -> list[_Pair]:
+        claimed = await grants.claim_to_push(connection, store.id, today, started, size, apart_from)
+        drafts = await drafts_for(services, connection, store, claimed) if claimed else []
+        return list(zip(claimed, drafts, strict=True))
 
     return await services.database.retrying(claim)
 

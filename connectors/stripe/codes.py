@@ -28,7 +28,7 @@ from rewards.records import CodeDraft, Coupon, KnownCode, PushedCode
 
 T = TypeVar("T")
 
-_AT_ONCE = 8
+_AT_ONCE = 32
 # Stripe remembers an idempotency key for at least a day; past that only a look-up finds an earlier try.
 _KEY_LIFE = timedelta(hours=20)
 _EXPAND = ["promotion.coupon.applies_to"]
