@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from connectors.base import Noun, Secret, StoreAccess, StoreOptions, WritesBirthdays
 from connectors.stripe import CONNECTOR
 from rewards.records import Benefit, BenefitKind, Birthday, CodeDraft, KnownCode
-from sandbox.server import CheckoutRefused, Handler
+from sandbox.server import CheckoutRefused
 from sandbox.stripe import StripeSandbox
 from sandbox.world import EarningRule, Seed, World
+from tests.sandbox.listening import Exchange, Listening
 from tests.sandbox.openapi import DOCUMENT, Spec
 
 SMALL = Seed(customers=60, orders=240, number=3)
@@ -48,36 +47,6 @@ async def ask(
         body = await answer.json()
         assert answer.status == status, body
         return dict(body)
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """One request and its answer as they went over the wire."""
-
-    method: str
-    path: str
-    query: str
-    sent: str
-    status: int
-    received: bytes
-
-
-class Listening(StripeSandbox):
-    """Writes down everything that is asked and answered."""
-
-    exchanges: list[Exchange]
-
-    @web.middleware
-    async def _with_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        answer = await super()._with_faults(request, handler)
-        assert isinstance(answer, web.Response)
-        assert isinstance(answer.body, bytes)
-        sent = (await request.read()).decode()
-        url = request.rel_url
-        self.exchanges.append(
-            Exchange(request.method, url.path, url.raw_query_string, sent, answer.status, answer.body)
-        )
-        return answer
 
 
 async def everything(sandbox: StripeSandbox, session: aiohttp.ClientSession) -> None:

@@ -28,6 +28,7 @@ from storage.database import Database
 from storage.secrets import SecretBox, new_key
 from storage.stores import StoreRow
 from sync.services import Services
+from tests.sandbox.listening import Listening, problems
 from tests.sync.shops import Clock, services_for
 
 
@@ -92,8 +93,8 @@ async def opened(database: Database, secret_box: SecretBox, tmp_path: Path) -> A
     address = f"http://127.0.0.1:{port}"
     async with AsyncExitStack() as stack:
         world = World(Seed(customers=20, orders=40, number=7, now=clock.now), base_is_total=True)
-        sandbox = await stack.enter_async_context(StripeSandbox(world, clock=clock))
-        sandbox.limiter_on = False
+        sandbox = await stack.enter_async_context(Listening(world, clock=clock))
+        sandbox.limiter_on, sandbox.exchanges = False, []
         app = sandbox.offer_app(f"{address}/install/stripe/callback", f"{address}/webhooks/stripe")
         session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
         operators = {
@@ -113,6 +114,7 @@ async def opened(database: Database, secret_box: SecretBox, tmp_path: Path) -> A
         settings = Settings(data_dir=tmp_path, port=port, secret_key=SecretStr(new_key()))
         await stack.enter_async_context(serving(settings, services, jobs, with_worker=False))
         yield Browser(address, sandbox, services, session)
+    assert list(problems(sandbox.exchanges)) == []
 
 
 def _free_port() -> int:

@@ -15,17 +15,20 @@ from sandbox.world import Seed, World
 from storage.database import Database
 from storage.secrets import SecretBox
 from tests.connectors.stripe.browser import Browser, opened
+from tests.sandbox.listening import Listening, problems
 
 Opener = Callable[..., Store]
 
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[StripeSandbox]:
-    shop = StripeSandbox(World(Seed(customers=150, orders=900, number=11), base_is_total=True))
-    shop.limiter_on = False
+    """An account whose every exchange with us must be one that Stripe's document allows."""
+    shop = Listening(World(Seed(customers=150, orders=900, number=11), base_is_total=True))
+    shop.limiter_on, shop.exchanges = False, []
     await shop.start()
     yield shop
     await shop.stop()
+    assert list(problems(shop.exchanges)) == []
 
 
 @pytest.fixture

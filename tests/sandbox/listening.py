@@ -1,0 +1,86 @@
+"""A stand-in for Stripe that writes down what it is asked and answers, for Stripe's OpenAPI document to judge."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from aiohttp import web
+
+from sandbox.server import Handler
+from sandbox.stripe import StripeSandbox
+from sandbox.stripe_limits import template
+from tests.sandbox.openapi import DOCUMENT, Spec
+
+# Of exchanges that are alike, so many are judged: pages of history differ only in their rows.
+_ALIKE = 2
+# Stripe's document does not hold OAuth; the connector's README says where its shapes are from.
+_ELSEWHERE = ("/oauth/", "/v1/oauth/")
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request and its answer as they went over the wire."""
+
+    method: str
+    path: str
+    query: str
+    sent: str
+    status: int
+    received: bytes
+
+    @property
+    def kind(self) -> tuple[str, str, str, str, int]:
+        """What is equal for exchanges that differ only in values."""
+        return self.method, template(self.path), _names(self.query), _names(self.sent), self.status
+
+
+class Listening(StripeSandbox):
+    """Writes down every exchange that gets past the made faults."""
+
+    exchanges: list[Exchange]
+
+    @web.middleware
+    async def _with_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def listened(asked: web.Request) -> web.StreamResponse:
+            answer = await handler(asked)
+            if isinstance(answer, web.Response) and not asked.path.startswith(_ELSEWHERE):
+                sent, url = (await asked.read()).decode(), asked.rel_url
+                body = answer.body if isinstance(answer.body, bytes) else b""
+                self.exchanges.append(
+                    Exchange(asked.method, url.path, url.raw_query_string, sent, answer.status, body)
+                )
+            return answer
+
+        return await super()._with_faults(request, listened)
+
+
+@cache
+def the_document() -> Spec | None:
+    """Stripe's document, read once; None where it is not."""
+    return Spec() if DOCUMENT.exists() else None
+
+
+def problems(exchanges: list[Exchange]) -> Iterator[str]:
+    """What is wrong with the requests or their answers."""
+    spec, seen = the_document(), Counter[object]()
+    for each in exchanges if spec else ():
+        assert spec
+        seen[each.kind] += 1
+        if seen[each.kind] > _ALIKE:
+            continue
+        found = spec.request(each.method, each.path, each.query, each.sent)
+        # Stripe refuses what does not fit the document; so do its answers then.
+        if each.status != 400:
+            yield from (f"asked {each.method} {each.path}: {problem}" for problem in found)
+        answer = spec.answer(each.method, each.path, each.status, json.loads(each.received))
+        yield from (f"answered {each.method} {each.path} {each.status}: {problem}" for problem in answer)
+
+
+def _names(form: str) -> str:
+    """The names of a query or form, without values."""
+    return "&".join(sorted({re.sub("=.*", "", pair) for pair in form.split("&")}))
