@@ -19,7 +19,7 @@ from app.forms import COOKIE, FIELD, LIVES, FormTokens, new_cookie
 from app.policy import headers_of, is_allowed
 from app.version import version
 from app.visitors import Visitors
-from connectors.web import Plain, Redirect, WebAnswer, WebPage, WebRequest
+from connectors.web import Plain, Redirect, ShownInFrames, WebAnswer, WebPage, WebRequest
 from rewards.errors import AppError, InvalidInputError, NotFoundError, PlatformError, RetryLaterError
 from sync.attempts import OUTAGES, describe
 from sync.install import Along
@@ -98,10 +98,13 @@ class _Desk:
         try:
             return await connector.web.handle(asked, site)
         except (AppError, *OUTAGES) as error:
-            return _explained(error)
+            page = _explained(error)
         except Exception as error:
             logger.error("A page of %s failed: %s", platform, describe(error))
-            return _failed()
+            page = _failed()
+        if isinstance(connector.web, ShownInFrames):
+            page = replace(page, frame_ancestors=connector.web.frame_of(asked, site))
+        return page
 
     async def _request(self, platform: str, path: str) -> WebRequest | WebAnswer:
         """The request as connectors know it, or why it is refused."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import aiohttp
 
@@ -161,4 +161,13 @@ class WebInstall(Protocol):
 
         Raises InvalidInputError (shown as a page with status 400) and PlatformError (502, what to do is shown).
         """
+        ...
+
+
+@runtime_checkable
+class ShownInFrames(Protocol):
+    """What a WebInstall offers besides whose pages stand in frames: there, errors have to be seen too."""
+
+    def frame_of(self, request: WebRequest, site: Site) -> Sequence[str]:
+        """Who may frame the page that says why this request failed; nobody when the request proves nothing."""
         ...

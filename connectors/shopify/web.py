@@ -65,16 +65,23 @@ class ShopifyWeb:
             return Plain(404, "There is no such page.")
         return await self._home(request, site, app)
 
-    async def _home(self, request: WebRequest, site: Site, app: _App) -> WebAnswer:
-        authorization = request.headers.get("authorization")
-        given = request.query.get("id_token", "") if authorization is None else _bearer(authorization)
+    def frame_of(self, request: WebRequest, site: Site) -> Sequence[str]:
+        """The admin of the shop whose ID token came with the request."""
+        app = _app(site)
         try:
-            merchant = merchant_of(given, app.client_id, app.secrets)
+            merchant = None if app is None else merchant_of(_id_token(request), app.client_id, app.secrets)
+        except InvalidIdTokenError:
+            return ()
+        return () if merchant is None else _admin_of(merchant.shop)
+
+    async def _home(self, request: WebRequest, site: Site, app: _App) -> WebAnswer:
+        try:
+            merchant = merchant_of(_id_token(request), app.client_id, app.secrets)
             store = await site.store(merchant.shop)
             if store is None or store.status != "active":
                 store = await _install(merchant, site, app)
         except (InvalidIdTokenError, StaleIdTokenError):
-            if authorization is not None or request.method != "GET":
+            if "authorization" in request.headers or request.method != "GET":
                 return Plain(401, "The ID token is not good (any more).", headers=RETRY)
             return _to_bounce(request, app)
         return _result(store, merchant, app)
@@ -128,7 +135,7 @@ def _framed(title: str, lines: Sequence[str], shop: str | None, app: _App) -> We
     return WebPage(
         title,
         lines,
-        frame_ancestors=(f"https://{shop}", "https://admin.shopify.com") if shop else (),
+        frame_ancestors=_admin_of(shop) if shop else (),
         scripts=(APP_BRIDGE,),
         meta={"shopify-api-key": app.client_id.reveal()},
     )
@@ -138,6 +145,16 @@ def _proof(shop: str | None, secret: Secret) -> bytes:
     return (
         hmac.new(secret.reveal().encode(), f"frame of {shop}".encode(), hashlib.sha256).hexdigest().encode()
     )
+
+
+def _admin_of(shop: str) -> tuple[str, ...]:
+    return f"https://{shop}", "https://admin.shopify.com"
+
+
+def _id_token(request: WebRequest) -> str:
+    """What a script sends in the header, or what the admin puts into the address."""
+    authorization = request.headers.get("authorization")
+    return request.query.get("id_token", "") if authorization is None else _bearer(authorization)
 
 
 def _bearer(authorization: str) -> str:

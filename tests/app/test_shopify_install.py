@@ -146,6 +146,16 @@ async def test_the_page_is_framed_by_this_shop_and_its_first_script_is_app_bridg
     assert "<form" not in text, "no shop's name is asked for"
 
 
+async def test_what_went_wrong_is_seen_in_the_frame_of_the_shop_too(app: App) -> None:
+    app.sandbox.faults.refuse_credentials = True
+    text, answer = await app.opens()
+    assert answer.status == 502
+    assert "refused" in text
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.endswith(f"frame-ancestors https://{app.sandbox.shop} https://admin.shopify.com")
+    assert await app.statuses() == []
+
+
 async def test_a_stale_token_takes_the_way_over_the_bounce_page(app: App) -> None:
     stale = app.sandbox.oauth.id_token(exp=1, nbf=0)
     _, answer = await app.opens(app.sandbox.oauth.launch(id_token=stale))
