@@ -44,6 +44,7 @@ class WooCommerceSandbox(WooCommerceShop):
             router.add_get(f"{_API}/{noun}", self._route(getattr(self, f"_list_{noun}")))
             router.add_get(f"{_API}/{noun}/{{id:\\d+}}", self._route(getattr(self, f"_get_{noun}")))
         router.add_get(f"{_API}/data/currencies/current", self._route(self._currency))
+        router.add_get(f"{_API}/settings/general/woocommerce_enable_coupons", self._route(self._setting))
         router.add_post(f"{_API}/coupons", self._route(self._create_coupon))
         router.add_post(f"{_API}/coupons/batch", self._route(self._batch_coupons))
         router.add_post(f"{_API}/webhooks", self._route(self._create_webhook))
@@ -116,6 +117,13 @@ class WooCommerceSandbox(WooCommerceShop):
         }
         fields = request.query.get("_fields", "")
         return self.host.answered(_json(only(index, fields) if fields else index))
+
+    def _setting(self, request: web.Request) -> web.Response:
+        """Of the shop's settings only whether coupons are enabled."""
+        value = "yes" if self.enables_coupons else "no"
+        name = "woocommerce_enable_coupons"
+        shown = {"id": name, "label": "Enable coupons", "type": "checkbox", "default": "yes", "value": value}
+        return _json({**shown, "group_id": "general"})
 
     def _currency(self, request: web.Request) -> web.Response:
         code = self.world.seed.currency

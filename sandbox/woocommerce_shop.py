@@ -68,6 +68,7 @@ class WooCommerceShop(Sandbox):
         self.most_in_flight = 16
         self.in_flight = 0
         self.most_seen_in_flight = 0
+        self.enables_coupons = True
         self.counted: set[int] = set()  # sales whose coupon's use is counted
         self.customer_meta: dict[int, Json] = {}  # what was written into customers' fields
         self.administrator = Person(-1, "Ada Ministra", "admin@people.example", world.seed.now, None)
@@ -177,6 +178,8 @@ class WooCommerceShop(Sandbox):
         code = str(body["code"]).strip().lower() if body.get("code") else None
         user = str(FIRST_CUSTOMER + person.number) if by_account else email
         found = self.coupons.by_code.get(code) if code else None
+        if code and not self.enables_coupons:
+            raise CheckoutRefused("unknown_code")
         coupon = check(found, lines, email, user, now) if code else None
         scale = 10 ** decimals(self.world.seed.currency)
         if coupon and goods < round(float(coupon.fields["minimum_amount"]) * scale):

@@ -25,7 +25,8 @@ from connectors.woocommerce.coupon_mapping import (
     removal_answer,
     unfit,
 )
-from rewards.errors import RefusedError, RetryLaterError
+from connectors.woocommerce.mapping import SettingData
+from rewards.errors import AccessRevokedError, RefusedError, RetryLaterError
 from rewards.records import CodeDraft, Coupon, KnownCode, PushedCode
 
 PUSH_SIZE = 100
@@ -33,6 +34,8 @@ _PATH = "wc/v3/coupons"
 _TAKEN = "woocommerce_rest_coupon_code_already_exists"
 _GONE = "woocommerce_rest_shop_coupon_invalid_id"
 _LONG_AGO, _LONG_AGO_GMT = "2000-01-01T00:00:00", "2000-01-03"  # shop local; later than that anywhere
+_SWITCH = "wc/v3/settings/general/woocommerce_enable_coupons"
+_SETTING = msgspec.json.Decoder(SettingData)
 _ONE = msgspec.json.Decoder(CouponData)
 _MANY = msgspec.json.Decoder(list[CouponData])
 
@@ -52,6 +55,19 @@ class Coupons:
     def __init__(self, client: Client, options: StoreOptions) -> None:
         self._client = client
         self._options = options
+
+    async def notices(self) -> tuple[str, ...]:
+        """What stops all codes. A key whose user may not see the shop's settings is no reason to stop."""
+        try:
+            setting = (await self._client.get(_SWITCH, _SETTING.decode)).value
+        except (RefusedError, AccessRevokedError):
+            return ()
+        if setting.value != "no":
+            return ()
+        return (
+            "Coupons are switched off in the shop, so no code works there: switch them on under WooCommerce, Settings, "
+            "General, Enable coupons.",
+        )
 
     async def push(self, drafts: Sequence[CodeDraft]) -> list[PushedCode]:
         """One batch call for all drafts that fit, plus one look-up for each code that exists already."""

@@ -231,6 +231,12 @@ class WebhookData(msgspec.Struct):
     delivery_url: str = ""
 
 
+class SettingData(msgspec.Struct):
+    """One of the shop's settings; a box that is ticked is "yes"."""
+
+    value: str = ""
+
+
 class CurrencyData(msgspec.Struct):
     """The shop's currency."""
 

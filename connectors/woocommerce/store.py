@@ -69,7 +69,11 @@ class WooCommerceStore:
             name=html.unescape(index.name) or self._external_id,
             time_zone=time_zone(index),
             currency=currency.code,
-            notices=(*self._notices(), *wrong_settings(self._options.settings)),
+            notices=(
+                *self._notices(),
+                *wrong_settings(self._options.settings),
+                *await self._coupons.notices(),
+            ),
         )
 
     def _notices(self) -> tuple[str, ...]:

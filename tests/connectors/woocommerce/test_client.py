@@ -39,7 +39,7 @@ async def test_over_https_the_key_goes_in_the_header_and_nowhere_else(certificat
     async with server(answer, tls=tls) as base, aiohttp.ClientSession(connector=trusting) as session:
         facts = await open_store(StoreAccess(base, KEYS, OPTIONS, base), session).facts()
     assert (facts.name, facts.currency) == ("Shop & Co", "EUR")
-    index, currency = seen
+    index, currency, *_ = seen
     assert "Authorization" not in index.headers
     pair = base64.b64decode(currency.headers["Authorization"].removeprefix("Basic ")).decode()
     assert pair == f"{KEYS['key'].reveal()}:{KEYS['secret'].reveal()}"

@@ -34,6 +34,17 @@ DRAFT = CodeDraft(
 )
 
 
+async def test_a_shop_that_has_coupons_switched_off_is_said() -> None:
+    async with standing(SMALL) as (sandbox, store):
+        assert (await store.facts()).notices == ()
+        sandbox.enables_coupons = False
+        (notice,) = (await store.facts()).notices
+        assert "Enable coupons" in notice
+        await store.push([DRAFT])
+        with pytest.raises(CheckoutRefused, match="unknown_code"):
+            sandbox.place_order({**SHOPPER, "subtotal_minor": 1_000})
+
+
 async def test_a_code_is_bound_to_its_email_dated_in_local_time_and_used_once() -> None:
     async with standing(SMALL) as (sandbox, store):
         (pushed,) = await store.push([DRAFT])
