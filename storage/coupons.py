@@ -169,7 +169,12 @@ async def merge_coupons(connection: Connection, *, program_id: int, store_id: in
 
 
 async def mark_deleted(connection: Connection, store_id: int, external_ids: list[str], now: datetime) -> None:
-    """Notes that the store holds these no more."""
+    """Notes that the store holds these no more; codes of a discount that is gone cannot be used."""
+    await connection.execute(
+        """UPDATE coupons SET is_active = false
+           WHERE store_id = %s AND parent_external_id = ANY(%s) AND is_active""",
+        (store_id, external_ids),
+    )
     await connection.execute(
         """UPDATE coupons SET deleted_at = %s, is_active = false
            WHERE store_id = %s AND external_id = ANY(%s) AND deleted_at IS NULL""",

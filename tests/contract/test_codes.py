@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from connectors.base import Capability
-from rewards.records import BenefitKind, Customer, PushedCode
+from rewards.differences import code_difference
+from rewards.records import BenefitKind, Binding, Customer, PushedCode
 from sandbox.server import CheckoutRefused
 from sandbox.world import Seed
 from tests.contract.case import ContractCase
@@ -89,6 +90,31 @@ async def test_a_code_works_once_and_only_for_its_customer(case: ContractCase) -
 
 def _carries(codes: tuple[str, ...], pushed: PushedCode) -> bool:
     return bool({pushed.code.lower(), pushed.external_id, pushed.coupon_external_id} & set(codes))
+
+
+async def test_an_open_code_works_once_for_whoever_holds_it(case: ContractCase) -> None:
+    async with open_shop(case, SEED) as shop:
+        owner, other = await shop.customers(2)
+        asked = replace(draft(owner), binding=Binding.OPEN)
+        pushed = (await shop.store.push([asked]))[0]
+        if Capability.OPEN_CODES not in case.connector.capabilities:
+            return
+        assert pushed.refused is None
+        assert (await shop.store.push([asked]))[0] == pushed
+        found = (await shop.store.find([known(pushed)]))[0]
+        assert code_difference(asked, found) is None
+        assert code_difference(replace(asked, binding=Binding.BOUND), found) is not None
+        buy(shop, other, pushed.code)
+        for customer in (owner, other):
+            with pytest.raises(CheckoutRefused, match="used_up"):
+                buy(shop, customer, pushed.code)
+        assert shop.sandbox.redemptions == 1
+
+
+async def test_every_capability_that_a_platform_lacks_is_explained(case: ContractCase) -> None:
+    for asked in (Capability.FREE_SHIPPING, Capability.CODES_FOR_GUESTS, Capability.COMBINES):
+        if asked not in case.connector.capabilities:
+            assert len(case.connector.explains.get(asked, "")) > 20, asked
 
 
 async def test_a_cancelled_order_gives_the_code_back_where_the_platform_does(case: ContractCase) -> None:

@@ -215,3 +215,19 @@ async def test_a_coupon_deleted_in_the_dashboard_is_told_and_repaired(stage: Sta
     await shop.buys(mine["email"], 5_000, mine["code"])
     await stage.settle()
     assert (await shop.codes())[0]["state"] == "redeemed"
+
+
+async def test_the_codes_of_a_deleted_coupon_are_no_longer_given_out(stage: Stage) -> None:
+    shop = await stage.open(StripeSandbox, customers=90, orders=60, birthday_share=1.0)
+    cast(StripeSandbox, shop.sandbox).account.delete_coupon("WELCOME")
+    await stage.settle()
+    found = await stage.rows(
+        "SELECT code, is_active FROM coupons WHERE store_id = %s AND parent_external_id = 'WELCOME' ORDER BY code",
+        shop.store.id,
+    )
+    assert [row["code"] for row in found] == ["PRESS-2025", "WELCOME10"]
+    assert not any(row["is_active"] for row in found)
+    others = await stage.rows(
+        "SELECT is_active FROM coupons WHERE store_id = %s AND code = 'SUMMER5'", shop.store.id
+    )
+    assert [row["is_active"] for row in others] == [True]
