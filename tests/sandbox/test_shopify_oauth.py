@@ -18,7 +18,8 @@ EXCHANGE = {
 
 
 class Clock:
-    now = datetime.now(UTC)
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
 
     def __call__(self) -> datetime:
         return self.now
