@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -64,12 +65,36 @@ def test_the_check_sees_what_is_deprecated(official: GraphQLSchema) -> None:
     assert complaints(official, "{ shop { noSuchField } }")
 
 
-@pytest.mark.parametrize("name", ["bulk_customers", "bulk_orders"])
+BULK = ["bulk_customers", "bulk_customers_hidden", "bulk_orders", "bulk_orders_hidden"]
+
+
+@pytest.mark.parametrize("name", BULK)
 def test_a_bulk_query_takes_its_search_as_text(official: GraphQLSchema, name: str) -> None:
     text = bulk_document(name, "updated_at:>='2026-11-01T00:00:00Z'")
     assert "updated_at:>='2026-11-01T00:00:00Z'" in text
     assert complaints(official, text) == []
     assert text.count("edges") == 1, "a nested connection would put rows on lines of their own"
+
+
+@pytest.mark.parametrize("name", [name for name in BULK if "customers" in name])
+def test_a_bulk_query_reads_the_metafield_that_the_merchant_names(official: GraphQLSchema, name: str) -> None:
+    text = bulk_document(name, "", ("loyalty", "born_on"))
+    assert 'metafield(namespace: "loyalty", key: "born_on")' in text
+    assert "facts" not in text
+    assert complaints(official, text) == []
+
+
+@pytest.mark.parametrize("name", [name for name in BULK if "hidden" in name])
+def test_a_hidden_bulk_query_differs_from_the_whole_one_by_people_alone(name: str) -> None:
+    whole, hidden = (_fields(document(each)) for each in (name.removesuffix("_hidden"), name))
+    assert hidden < whole
+    people = {"firstName", "lastName", "email", "defaultEmailAddress", "emailAddress", "marketingState"}
+    assert whole - hidden <= people
+    assert not hidden & people
+
+
+def _fields(text: str) -> set[str]:
+    return set(re.findall(r"\b[a-z]\w+\b", re.sub(r"#.*", "", text)))
 
 
 def test_the_cut_out_is_contained_in_the_official_schema(official: GraphQLSchema) -> None:
