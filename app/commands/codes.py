@@ -14,6 +14,7 @@ from app.commands.stores import active_store, show_differences
 from rewards.records import Benefit, BenefitKind
 from storage import grant_lists, stores
 from storage.grant_lists import CouponRow
+from sync.revoke import revoke_grant
 from sync.services import Services
 from sync.verify import verify_codes
 
@@ -26,13 +27,18 @@ limit_option = click.option(
 )
 
 
-@click.command(short_help="List the codes that members were given.")
+@click.group(cls=DefaultGroup, default="list", short_help="List the codes that members were given.")
+def codes() -> None:
+    """The codes that members of a store were given: `codes STORE`, `codes revoke GRANT`."""
+
+
+@codes.command("list")
 @store_argument
 @click.option("--state", type=click.Choice(STATES), help="Only codes in this state.")
 @limit_option
 @json_option
 @with_services
-async def codes(
+async def codes_list(
     services: Services, store_id: int, state: str | None, limit: int | None, as_json: bool
 ) -> None:
     """List the codes that members of a store were given, and what became of them."""
@@ -72,6 +78,23 @@ def _remark(order: str | None, reason: str | None, difference: str | None) -> st
     if order is not None:
         return f"used by order {order}"
     return reason or difference or ""
+
+
+@codes.command("revoke")
+@click.argument("grant_id", metavar="GRANT", type=int)
+@json_option
+@with_services
+async def codes_revoke(services: Services, grant_id: int, as_json: bool) -> None:
+    """Take back what a member was given: its code is good no more, here and in the store."""
+    given = await revoke_grant(services, grant_id, actor="merchant")
+    if as_json:
+        output.document({"grant": grant_id, "code": given.code.code, "state": "revoked"})
+        return
+    output.say(f"Grant {grant_id} is taken back.")
+    if given.is_shared:
+        output.say(
+            f"The coupon {given.code.code} is the store's own and for everybody: it goes on working there."
+        )
 
 
 @click.group(cls=DefaultGroup, default="list", short_help="Show a store's coupons, and check ours.")

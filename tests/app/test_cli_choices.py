@@ -90,6 +90,20 @@ async def test_a_coupon_of_the_store_becomes_a_reward(
     assert (await merchant.read("coupons", "verify", "1"))["differences"] == []
 
 
+async def test_a_grant_is_taken_back(merchant: CommandLine, shop: WooCommerceSandbox) -> None:
+    await merchant.said(*ADD, "--percent", "10", "--prefix", "back")
+    await merchant.said("occasions", "run")
+    code, *others = (await merchant.read("codes", "1"))["codes"]
+    done = await merchant.read("codes", "revoke", str(code["id"]))
+    assert done == {"grant": code["id"], "code": code["code"], "state": "revoked"}
+    assert [one["id"] for one in (await merchant.read("codes", "1", "--state", "revoked"))["codes"]] == [
+        code["id"]
+    ]
+    assert code["code"].lower() not in shop.coupons.by_code
+    assert (await merchant.read("coupons", "verify", "1"))["checked"] == len(others)
+    assert "There is no grant 99999" in await merchant.failed("codes", "revoke", "99999")
+
+
 async def test_a_stores_settings_are_shown_and_changed(merchant: CommandLine) -> None:
     before = (await merchant.read("settings", "1"))["settings"]
     after = (
