@@ -21,8 +21,8 @@ import stripe
 from connectors.base import Secret, StoreAccess
 from connectors.stripe import errors
 from connectors.stripe.limits import Limits
-from connectors.stripe.tokens import API_BASE, Keyring
-from rewards.errors import RefusedError, RetryLaterError
+from connectors.stripe.tokens import API_BASE, APP_IS_GONE, Keyring
+from rewards.errors import AccessRevokedError, RefusedError, RetryLaterError
 
 API_VERSION = "2026-10-28.endive"
 PATIENCE_SECONDS = 60.0
@@ -181,7 +181,10 @@ class Client:
                 raise
         await self.keyring.renew(key)
         self._use(self.keyring.key)
-        return await once(attempt)
+        try:
+            return await once(attempt)
+        except errors.KeyRefusedError:
+            raise AccessRevokedError(APP_IS_GONE) from None
 
 
 def _number(settings: Mapping[str, str], name: str, default: T) -> float | T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -31,7 +32,7 @@ class KeyInstall:
         InstallOption("api-key", "A restricted API key (rk_live_… or rk_test_…)", is_secret=True),
         InstallOption(
             "webhook-secret",
-            "The signing secret (whsec_…) of an endpoint that you have added in the Dashboard",
+            "The signing secret (whsec_…) of an endpoint that you have added in the Dashboard; several with commas between",
             is_secret=True,
             is_required=False,
         ),
@@ -40,9 +41,9 @@ class KeyInstall:
 
     async def installation(self, answers: Mapping[str, str], session: aiohttp.ClientSession) -> Installation:
         """Asks Stripe whose key it is and what it may do. Raises InvalidInputError for one that will not do."""
-        key, api_base = Secret(answers.get("api-key", "").strip()), answers.get("api-base") or None
+        key, api_base = Secret(answers.get("api-key", "").strip()), _address(answers.get("api-base", ""))
         mode = _usable_mode(key.reveal())
-        signing = _signing_secrets(answers.get("webhook-secret", "").strip())
+        signing = _signing_secrets(answers.get("webhook-secret", ""))
         # Nothing is awaited for long here: somebody is waiting for the answer.
         options = StoreOptions("", "UTC", {"patience_seconds": "15"})
         access = StoreAccess("", {API_KEY: key}, options, api_base)
@@ -88,14 +89,22 @@ def _lacking(permissions: Sequence[Permission]) -> str:
 
 
 def _signing_secrets(text: str) -> list[Secret]:
-    if not text:
-        return []
-    if not text.startswith(SIGNING):
+    """Several while one is rolled, or where an event destination posts beside an endpoint."""
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.startswith(SIGNING) for part in found):
         raise InvalidInputError(
             "This is no signing secret of a webhook endpoint (whsec_…). The Stripe Dashboard shows it on the endpoint's "
             "page (Developers, Webhooks)."
         )
-    return [Secret(text)]
+    return [Secret(part) for part in found]
+
+
+def _address(text: str) -> str | None:
+    """Where the API is, when that is not Stripe's own server. Raises InvalidInputError."""
+    parts = urlsplit(text.strip())
+    if text.strip() and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise InvalidInputError("The API's address must be a whole one, like https://api.example.com.")
+    return text.strip() or None
 
 
 def _usable_mode(key: str) -> str:

@@ -22,6 +22,7 @@ from rewards.errors import AccessRevokedError, RetryLaterError
 API_BASE = "https://api.stripe.com"
 # The names of a store's credentials.
 API_KEY, REFRESH_TOKEN, ENDS_AT = "api_key", "refresh_token", "ends_at"
+APP_IS_GONE = "Stripe no longer accepts the app's access to this account; install the app again."
 ACCESS_LIFE = timedelta(hours=1)
 # Renewed so much before its end: a request may wait for its turn.
 _SPARE = timedelta(minutes=2)
@@ -62,9 +63,7 @@ async def ask_for_tokens(
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise errors.unreadable() from None
     if status == 400 and _word(body) == "invalid_grant":
-        raise AccessRevokedError(
-            "Stripe no longer accepts the app's access to this account; install the app again."
-        )
+        raise AccessRevokedError(APP_IS_GONE)
     if status in (400, 401, 403):
         raise RetryLaterError(
             "Stripe does not accept the app's own secret key; the operator must correct it (PERENNIAL_APPS__STRIPE__…)."

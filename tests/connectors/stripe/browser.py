@@ -81,6 +81,20 @@ class Browser:
             (found,) = await stores.every(connection)
             return found
 
+    def worker(self) -> Services:
+        """Another process over the same database: it shares no line and no lock with the others but what is stored."""
+        ours = self.services
+        return Services(
+            ours.database,
+            ours.connectors,
+            ours.session,
+            ours.clock,
+            ours.secret_box,
+            public_url=ours.public_url,
+            allow_private_hosts=ours.allow_private_hosts,
+            apps=ours.apps,
+        )
+
     def credentials(self, store: StoreRow) -> Mapping[str, str]:
         return stores.credentials(self.services.secret_box, store)
 

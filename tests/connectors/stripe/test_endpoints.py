@@ -16,6 +16,7 @@ from rewards.changes import CouponSaved, LookAgain
 from rewards.errors import InvalidInputError, RefusedError
 from sandbox.stripe import StripeSandbox
 from sandbox.world import Seed, World
+from storage import stores
 from storage.stores import StoreRow
 from sync.subscriptions import WebhookState, look_after
 from tests.connectors.stripe.browser import Browser
@@ -145,6 +146,15 @@ async def test_what_is_no_signing_secret_is_refused(
     with pytest.raises(InvalidInputError, match="whsec_") as caught:
         await CONNECTOR.install.installation(answers, session)
     assert "wrong_field" not in str(caught.value)
+
+
+async def test_a_destination_beside_our_own_endpoint_brings_a_secret_of_its_own(browser: Browser) -> None:
+    """As for thin events, which no endpoint takes: we make ours all the same, and take posts of both."""
+    given = "whsec_destination, whsec_another"
+    assert (await browser.pastes(api_key=browser.sandbox.key, webhook_secret=given))[0] == 200
+    (endpoint,) = browser.sandbox.account.endpoints
+    held = stores.webhook_secrets(browser.services.secret_box, await browser.store())
+    assert held == [endpoint.secret, "whsec_destination", "whsec_another"]
 
 
 # -- the app's -------------------------------------------------------------------------------------------------------

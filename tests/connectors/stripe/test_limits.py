@@ -16,6 +16,7 @@ from connectors.turns import Budgets, LocalTurns, MemoryShelf
 from rewards.errors import RefusedError, RetryLaterError
 from sandbox.stripe import StripeSandbox
 from sandbox.world import Seed, World
+from tests.connectors.stripe.browser import Browser
 
 SMALL = Seed(customers=20, orders=40, number=17)
 
@@ -143,6 +144,25 @@ async def test_several_processes_fill_the_limit_together_without_one_refusal(mod
         asked = 6 * count
         assert sandbox.requests == asked
         assert (asked - 1) / (clock() - began) >= 0.95 * 25
+
+
+async def test_processes_share_the_pace_through_the_database(browser: Browser) -> None:
+    """Each with its own line, as two workers have: no 429 from Stripe's limit, and 95 % of it used."""
+    assert (await browser.pastes(api_key=browser.sandbox.key))[0] == 200
+    store, sandbox, count = await browser.store(), browser.sandbox, 20
+    workers = [browser.worker().open_store(store) for _ in range(2)]
+    sandbox.limiter_on, sandbox.requests = True, 0
+    await asyncio.sleep(1)
+
+    async def ask(opened: Store) -> None:
+        for _ in range(count):
+            await opened.is_subscribed("https://nobody.example")
+
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    await asyncio.gather(*(ask(opened) for opened in workers for _ in range(2)))
+    assert (sandbox.requests, sandbox.requests_refused) == (4 * count, 0)
+    assert (4 * count - 1) / (clock() - began) >= 0.95 * 25
 
 
 async def test_a_used_idempotency_key_with_other_parameters_is_refused_for_good() -> None:

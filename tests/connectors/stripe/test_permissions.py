@@ -7,11 +7,13 @@ import re
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from connectors.base import Secret, Store
+from connectors.base import Secret, Store, StoreAccess, StoreOptions
 from connectors.stripe import CONNECTOR
 from connectors.stripe.permissions import ACCOUNT, PERMISSIONS, WEBHOOK_ENDPOINTS, Permission, notice
-from rewards.errors import InvalidInputError, RefusedError
+from rewards.errors import AccessRevokedError, InvalidInputError, RefusedError
 from sandbox.stripe import StripeSandbox
 from tests.connectors.stripe.conftest import Opener
 
@@ -101,3 +103,50 @@ async def test_a_permission_that_is_taken_away_later_is_named_and_pauses_nothing
     assert caught.value.code == "missing_permission"
     lacks.add("coupon_write")
     assert [said for said in (await store.facts()).notices if "Coupons: Write" in said]
+
+
+async def test_a_key_that_was_rolled_is_told_with_the_way_to_a_new_one(
+    sandbox: StripeSandbox, store: Store
+) -> None:
+    sandbox.access.keys.clear()
+    with pytest.raises(AccessRevokedError, match="Make a new restricted key") as caught:
+        await store.facts()
+    assert sandbox.key not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["localhost:4242", "ftp://api.example", "https://", "api"])
+async def test_an_address_that_is_none_is_refused_before_the_key_leaves(
+    session: aiohttp.ClientSession, address: str
+) -> None:
+    with pytest.raises(InvalidInputError, match="whole one"):
+        await CONNECTOR.install.installation({"api-key": "rk_test_1", "api-base": address}, session)
+
+
+async def test_any_server_that_speaks_the_api_will_do_also_below_a_path(
+    sandbox: StripeSandbox, session: aiohttp.ClientSession
+) -> None:
+    async def forward(request: web.Request) -> web.Response:
+        url = sandbox.url + request.path_qs.removeprefix("/stripe")
+        headers = {
+            name: request.headers[name]
+            for name in ("Authorization", "Content-Type")
+            if name in request.headers
+        }
+        data = await request.read()
+        async with session.request(request.method, url, headers=headers, data=data) as answer:
+            return web.Response(
+                body=await answer.read(), status=answer.status, content_type="application/json"
+            )
+
+    app = web.Application()
+    app.router.add_route("*", "/stripe/{path:.*}", forward)
+    async with TestServer(app) as server:
+        answers = {"api-key": sandbox.key, "api-base": f" {server.make_url('/stripe/')}"}
+        found = await CONNECTOR.install.installation(answers, session)
+        access = StoreAccess(
+            found.external_id, found.credentials, StoreOptions("EUR", "UTC", found.settings), found.api_base
+        )
+        store = CONNECTOR.open_store(access, session)
+        assert (await store.facts()).external_id == f"{sandbox.account.id}:test"
+        made = await store.subscribe(ADDRESS, Secret("proposal"))
+        assert set(made.external_ids) == set(sandbox.account.endpoints.by_id)

@@ -12,7 +12,6 @@ from rewards.errors import AccessRevokedError, RetryLaterError
 from sandbox.stripe_access import Key
 from storage import stores
 from storage.stores import StoreRow
-from sync.services import Services
 from tests.connectors.stripe.browser import Browser
 
 
@@ -75,7 +74,7 @@ async def test_two_workers_renew_once_and_both_go_on(browser: Browser) -> None:
     """Each with its own line for budgets and renewals, as two processes have, and several calls at a time."""
     store = await installed(browser)
     an_hour_passes(browser)
-    workers: list[Services] = [replace(browser.services) for _ in range(2)]
+    workers = [browser.worker() for _ in range(2)]
     opened = [worker.open_store(store) for worker in workers for _ in range(2)]
     found = await asyncio.gather(*(each.facts() for each in opened))
     assert {facts.external_id for facts in found} == {store.external_id}
