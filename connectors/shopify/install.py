@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import aiohttp
 
 from connectors.base import Installation, InstallOption, Secret, StoreAccess, StoreOptions
+from connectors.shopify.access import app_secrets
 from connectors.shopify.shop import shop_domain
 from connectors.shopify.store import ShopifyStore
 from connectors.shopify.subscriptions import BY_API
@@ -31,6 +32,12 @@ class ShopifyInstall:
             is_required=False,
         ),
         InstallOption("client-secret", "The app's client secret; it also signs webhooks.", is_secret=True),
+        InstallOption(
+            "old-client-secret",
+            "While the secret is being replaced: the former one, which signs some webhooks for up to an hour.",
+            is_secret=True,
+            is_required=False,
+        ),
         InstallOption("api-base", "Another server that speaks Shopify's API.", is_required=False),
     )
 
@@ -50,7 +57,7 @@ class ShopifyInstall:
             external_id=shop,
             credentials=credentials,
             api_base=api_base,
-            webhook_secrets=(credentials["client_secret"],),
+            webhook_secrets=app_secrets(credentials),
             settings=BY_API,
         )
 
@@ -63,4 +70,7 @@ def _credentials(answers: Mapping[str, str]) -> dict[str, Secret]:
     if bool(client_id) == bool(token):
         raise InvalidInputError("Give one of --client-id and --token.")
     named = {"client_id": client_id} if client_id else {"token": token}
-    return {name: Secret(text) for name, text in named.items()} | {"client_secret": Secret(secret)}
+    secrets = {"client_secret": secret}
+    if former := answers.get("old-client-secret", "").strip():
+        secrets["old_client_secret"] = former
+    return {name: Secret(text) for name, text in (named | secrets).items()}

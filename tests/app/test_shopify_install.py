@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -21,7 +21,6 @@ from app.settings import Settings
 from app.wiring import open_jobs
 from connectors.base import Noun, Secret
 from connectors.shopify import CONNECTOR
-from rewards.errors import AccessRevokedError
 from sandbox.shopify import CLIENT_ID, ShopifySandbox
 from sandbox.world import Seed, World
 from storage import stores
@@ -29,6 +28,7 @@ from storage.database import Database, DatabaseSettings
 from storage.secrets import SecretBox, new_key
 from storage.stores import StoreRow
 from sync.history import run_import
+from sync.maintenance import maintain
 from sync.services import Services
 from tests.sync.shops import rows
 from webhooks.draining import drain
@@ -247,15 +247,40 @@ async def test_two_processes_refresh_a_dead_token_once(app: App) -> None:
     assert app.sandbox.oauth.opens(kept["access_token"])
 
 
-async def test_a_dead_refresh_token_is_told_and_opening_the_app_mends_it(app: App) -> None:
+async def ends_soon(app: App) -> None:
+    """The refresh token is in its last month."""
+    soon = (datetime.now(UTC) + timedelta(days=20)).isoformat()
+    kept = await app.credentials() | {"refresh_ends_at": soon}
+    async with app.services.database.transaction() as connection:
+        store_id = (await app.store()).id
+        await stores.keep_secrets(connection, app.services.secret_box, store_id, credentials=kept)
+
+
+async def wake(kind: str, *subject_ids: int, in_seconds: float = 0) -> None:
+    raise AssertionError("one store needs no second job")
+
+
+async def test_a_shop_that_nobody_opens_keeps_its_access(app: App) -> None:
+    await app.opens()
+    before = await app.credentials()
+    await maintain(app.services, 0, wake)
+    assert await app.credentials() == before
+    await ends_soon(app)
+    await maintain(app.services, 0, wake)
+    after = await app.credentials()
+    assert after["refresh_token"] != before["refresh_token"]
+    assert datetime.fromisoformat(after["refresh_ends_at"]) > datetime.now(UTC) + timedelta(days=89)
+
+
+async def test_a_dead_refresh_token_pauses_the_store_and_opening_the_app_mends_it(app: App) -> None:
     await app.opens()
     app.sandbox.expire_tokens()
     app.sandbox.oauth.kill_refresh_tokens()
-    store = await app.store()
-    with pytest.raises(AccessRevokedError, match="open Perennial once") as told:
-        await app.services.open_store(store).facts()
-    async with app.services.database.transaction() as connection:
-        assert await stores.pause(connection, store, str(told.value))
+    await ends_soon(app)
+    await maintain(app.services, 0, wake)
+    [(status, reason)] = await rows(app.services.database, "SELECT status, status_reason FROM stores")
+    assert status == "paused"
+    assert "open Perennial once" in str(reason)
     await app.opens()
     assert await app.statuses() == [("active",)]
     await app.services.open_store(await app.store()).facts()

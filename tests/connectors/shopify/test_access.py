@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from connectors.base import Noun, Secret, StoreAccess
+from connectors.shopify import CONNECTOR
 from connectors.shopify.access import AccessToken
 from connectors.shopify.grants import StaleIdTokenError, TokenDesk
 from rewards.errors import AccessRevokedError, RetryLaterError
 from sandbox.shopify import CLIENT_ID
+from tests.connectors.shopify.case import deliver
 from tests.connectors.shopify.shops import SEED, OneKeeper, Shop, a_shop
 
 
@@ -200,6 +202,18 @@ async def test_a_granted_token_is_renewed_before_its_day_is_over() -> None:
         assert await token.get() == first
         at[0] += timedelta(minutes=56)
         assert await token.get() != first
+
+
+async def test_an_own_app_whose_secret_is_being_replaced_is_connected_with_both() -> None:
+    async with a_shop() as shop:
+        former = shop.sandbox.client_secret
+        shop.sandbox.rotate_secret("shpss_the_new_one_0123456789abcdef01")
+        answers = shop.sandbox.connect_answers() | {"old-client-secret": former}
+        installed = await CONNECTOR.install.installation(answers, shop.session)
+        signing = [secret.reveal() for secret in installed.webhook_secrets]
+        assert signing == ["shpss_the_new_one_0123456789abcdef01", former]
+        post = deliver("orders/paid", b"{}", Secret(former), datetime.now(UTC), "")
+        CONNECTOR.webhooks.verify(post, installed.webhook_secrets, datetime.now(UTC))
 
 
 # -- the token endpoint ----------------------------------------------------------------------------------------------
