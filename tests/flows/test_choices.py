@@ -57,8 +57,8 @@ async def test_a_coupon_of_the_store_is_given_to_all_and_redeemed_by_whoever_ord
     await stage.settle()
     assert [code["state"] for code in await shop.codes()] == ["redeemed", *["pushed"] * len(others)]
     (found,) = await stage.rows(
-        """SELECT redeemed_order_id = (SELECT o.id FROM orders o
-               WHERE o.store_customer_id = g.store_customer_id AND o.codes <> '{}'
+        """SELECT redeemed_order_id = (SELECT o.id FROM orders o JOIN store_customers c ON c.id = o.store_customer_id
+               WHERE c.member_id = g.member_id AND o.codes <> '{}'
                ORDER BY o.placed_at LIMIT 1) AS is_first
            FROM grants g WHERE state = 'redeemed'"""
     )
