@@ -10,33 +10,25 @@ of one text are unique for a customer), and a look-up by text before anything is
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import msgspec
-from stripe.params import CouponUpdateParams, PromotionCodeListParams
+from stripe.params import CouponUpdateParams
 
 from connectors.base import StoreOptions
 from connectors.stripe import drafts as drafted
 from connectors.stripe import mapping
 from connectors.stripe.client import Client, Operation
+from connectors.stripe.finding import EXPAND_COUPON, Finder
 from connectors.stripe.mapping import CouponObject, PromotionCode
 from rewards.errors import RefusedError
 from rewards.records import CodeDraft, Coupon, KnownCode, PushedCode
 
 T = TypeVar("T")
 
-_AT_ONCE = 32
 # Stripe remembers an idempotency key for at least a day; past that only a look-up finds an earlier try.
 _KEY_LIFE = timedelta(hours=20)
-_EXPAND = ["promotion.coupon.applies_to"]
-_EXPAND_COUPON = ["applies_to", "currency_options"]
-
-
-class _CodeList(msgspec.Struct, gc=False):
-    data: list[PromotionCode]
 
 
 class Codes:
@@ -46,32 +38,22 @@ class Codes:
         self._client = client
         self._options = options
         self._clock = clock
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._finder = Finder(client, clock)
         self._coupons: dict[str, CouponObject] = {}  # by reward, as they were when last looked at
 
     async def push(self, drafts: Sequence[CodeDraft]) -> Sequence[PushedCode]:
         """Makes the codes, some at a time; a draft that Stripe will never take is answered with the reason."""
         firsts = {draft.reward_key: draft for draft in drafts if not drafted.cannot_give(draft)}
         unknown = [draft for draft in firsts.values() if not self._knows_coupon(draft)]
-        made = await self._all([self._coupon_or_reason(draft) for draft in unknown])
+        made = await self._finder.all([self._coupon_or_reason(draft) for draft in unknown])
         refused = {draft.reward_key: reason for draft, reason in zip(unknown, made, strict=True) if reason}
-        return await self._all([self._push_one(draft, refused.get(draft.reward_key)) for draft in drafts])
+        return await self._finder.all(
+            [self._push_one(draft, refused.get(draft.reward_key)) for draft in drafts]
+        )
 
     async def find(self, codes: Sequence[KnownCode]) -> Sequence[Coupon | None]:
-        """Each code as it is now, with what its coupon gives; None as well where its coupon was deleted."""
-        found = await self._all([self._retrieve(code) for code in codes])
-        suspects = {coupon for code in found if code and (coupon := self._suspect(code))}
-        gone = {
-            coupon
-            for coupon, held in zip(
-                suspects, await self._all([self._retrieve_coupon(each) for each in suspects]), strict=True
-            )
-            if held is None
-        }
-        return [
-            mapping.coupon_of_code(code) if code and mapping.coupon_id_of(code) not in gone else None
-            for code in found
-        ]
+        """See `finding.Finder.find`."""
+        return await self._finder.find(codes)
 
     async def revoke(self, code: KnownCode) -> None:
         """Switches the code off. Without its id: every active code of ours with its text."""
@@ -79,7 +61,9 @@ class Codes:
             ids = [code.external_id]
         else:
             ids = [
-                found.id for found in await self._by_text(code.code, active=True) if drafted.is_ours(found)
+                found.id
+                for found in await self._finder.by_text(code.code, active=True)
+                if drafted.is_ours(found)
             ]
         for external_id in ids:
             await self._client.find("POST /v1/promotion_codes", _switch(external_id, False), PromotionCode)
@@ -90,7 +74,7 @@ class Codes:
             return PushedCode(draft.code, refused=refused)
         try:
             coupon = await self._coupon(draft)
-            old = await self._retrieve(known)
+            old = await self._finder.code(known)
             usable = (
                 old is not None
                 and draft.ends_at > self._clock()
@@ -123,7 +107,7 @@ class Codes:
     async def _coupon(self, draft: CodeDraft) -> CouponObject:
         """The reward's coupon, made when it is not there. Raises RefusedError when it gives something else."""
         external_id = drafted.coupon_id(draft.reward_key)
-        found = await self._retrieve_coupon(external_id)
+        found = await self._finder.coupon(external_id)
         if found is None:
             found = await self._make_coupon(draft, external_id)
         if found is None or not found.valid or not drafted.gives(found, draft.benefit):
@@ -146,7 +130,7 @@ class Codes:
 
     async def _make_coupon(self, draft: CodeDraft, external_id: str) -> CouponObject | None:
         params = drafted.coupon_params(draft, external_id, self._options)
-        params["expand"] = _EXPAND_COUPON
+        params["expand"] = EXPAND_COUPON
         try:
             return await self._client.call(
                 "POST /v1/coupons", lambda sdk: sdk.v1.coupons.create_async(params), CouponObject
@@ -154,20 +138,7 @@ class Codes:
         except RefusedError as refusal:
             if refusal.code != "resource_already_exists":
                 raise
-            return await self._retrieve_coupon(external_id)
-
-    async def _retrieve_coupon(self, external_id: str) -> CouponObject | None:
-        return await self._client.find(
-            "GET /v1/coupons/id",
-            lambda sdk: sdk.v1.coupons.retrieve_async(external_id, {"expand": _EXPAND_COUPON}),
-            CouponObject,
-        )
-
-    def _suspect(self, code: PromotionCode) -> str | None:
-        """The coupon of a code that is off although it is neither used up nor over: it may have been deleted."""
-        is_used_up = code.max_redemptions is not None and code.times_redeemed >= code.max_redemptions
-        is_over = code.expires_at is not None and code.expires_at <= self._clock().timestamp()
-        return None if code.active or is_used_up or is_over else mapping.coupon_id_of(code)
+            return await self._finder.coupon(external_id)
 
     # -- promotion codes ---------------------------------------------------------------------------------------------
 
@@ -195,7 +166,7 @@ class Codes:
         customer = drafted.customer_of(draft)
 
         async def made_before() -> PromotionCode | None:
-            for found in await self._by_text(draft.code):
+            for found in await self._finder.by_text(draft.code):
                 if (found.metadata or {}).get(drafted.KEY) == key and found.customer == customer:
                     return found
             return None
@@ -218,28 +189,6 @@ class Codes:
             code = found
         return _pushed(code)
 
-    async def _by_text(self, code: str, *, active: bool | None = None) -> Sequence[PromotionCode]:
-        params: PromotionCodeListParams = {"code": code, "limit": 100}
-        if active is not None:
-            params["active"] = active
-        found = await self._client.call(
-            "GET /v1/promotion_codes", lambda sdk: sdk.v1.promotion_codes.list_async(params), _CodeList
-        )
-        return found.data
-
-    async def _retrieve(self, known: KnownCode) -> PromotionCode | None:
-        external_id = known.external_id
-        if external_id is None:
-            ours = [code for code in await self._by_text(known.code) if drafted.is_ours(code)]
-            if not ours:
-                return None
-            external_id = next((code for code in ours if code.active), ours[0]).id
-        return await self._client.find(
-            "GET /v1/promotion_codes/id",
-            lambda sdk: sdk.v1.promotion_codes.retrieve_async(external_id, {"expand": _EXPAND}),
-            PromotionCode,
-        )
-
     async def _switched_on(self, code: PromotionCode) -> bool:
         """True if Stripe lets it be used again: not when it is used up, expired, or its coupon is gone."""
         try:
@@ -247,19 +196,6 @@ class Codes:
         except RefusedError:
             return False
         return again.active
-
-    async def _all(self, calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-        """All answers in order, some at a time. The first error is raised when every call has ended."""
-
-        async def one(call: Coroutine[Any, Any, T]) -> T:
-            async with self._slots:
-                return await call
-
-        answers = await asyncio.gather(*map(one, calls), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return [answer for answer in answers if not isinstance(answer, BaseException)]
 
 
 def _switch(external_id: str, active: bool) -> Operation:

@@ -248,3 +248,56 @@ async def test_a_lost_answer_makes_no_second_code(
     day_old = replace(day_old, starts_at=day_old.starts_at.replace(year=day_old.starts_at.year - 1))
     (again,) = await store.push([replace(day_old, ends_at=draft().ends_at)])
     assert again.external_id == code.external_id
+
+
+# -- looked up ---------------------------------------------------------------------------------------------------------
+
+
+async def test_many_codes_are_looked_up_in_lists_and_each_is_told_as_it_is(
+    sandbox: StripeSandbox, store: Store
+) -> None:
+    wanted = [draft(number, customer_external_id=f"cus_Sbx{number % 100:011d}") for number in range(230)]
+    pushed = [known(code) for code in await store.push(wanted)]
+    now = sandbox.clock()
+    for number, code in enumerate(sandbox.account.codes):
+        code.created += number  # a push takes its time; the merchant's own lie before and between
+    sandbox.account.codes.rows.sort(key=lambda code: code.created)
+    sandbox.clock = lambda: now
+    sandbox.account.update_code(str(pushed[7].external_id), {"active": "false"})
+    gone = replace(pushed[9], external_id="promo_gone")
+    asked = [*pushed[:9], gone, *pushed[10:]]
+    before = sandbox.requests
+    found = await store.find(asked)
+    assert sandbox.requests - before <= 8
+    assert [coupon and coupon.external_id for coupon in found] == [
+        None if code is gone else code.external_id for code in asked
+    ]
+    told = [code_difference(*pair) for pair in zip(wanted, found, strict=True)]
+    assert (told[7], told[9]) == ("it is switched off", "it is gone from the store")
+    assert [difference for n, difference in enumerate(told) if n not in (7, 9)] == [None] * 228
+
+
+async def test_codes_beyond_what_the_lists_hold_are_asked_for_one_by_one(
+    sandbox: StripeSandbox, store: Store
+) -> None:
+    pushed = [known(code) for code in await store.push([draft(n) for n in range(1, 31)])]
+    for place in (0, 29):  # then there is no first or last to look between
+        lost = [*pushed]
+        lost[place] = replace(pushed[place], external_id="promo_gone")
+        found = await store.find(lost)
+        assert [coupon is None for coupon in found] == [n == place for n in range(30)]
+    reversed_ = await store.find(pushed[::-1])
+    assert [coupon and coupon.external_id for coupon in reversed_] == [
+        code.external_id for code in pushed[::-1]
+    ]
+
+
+async def test_a_key_that_stripe_kept_with_other_parameters_still_finds_the_code(
+    sandbox: StripeSandbox, store: Store
+) -> None:
+    wanted = draft()
+    (code,) = await store.push([wanted])
+    for key, (_, status, body) in sandbox.api._replays.items():
+        sandbox.api._replays[key] = ("another request", status, body)
+    assert await store.push([wanted]) == [code]
+    assert sandbox.codes_in_store() == 1
