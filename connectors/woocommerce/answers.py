@@ -60,6 +60,10 @@ class UnreachableError(RetryLaterError):
     """No connection came about."""
 
 
+class CertificateError(UnreachableError):
+    """None came about, because nobody we know vouches for who answered."""
+
+
 def refusal(method: str, status: int, headers: Mapping[str, str], content: bytes) -> PlatformError:
     """What a status means for us: come back later, access is gone, or never."""
     code = _code(content)
@@ -104,7 +108,7 @@ def failed_connection(error: Exception) -> PlatformError:
     if is_private_refusal(error):
         return RefusedError(PRIVATE, code="private")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return RetryLaterError(
+        return CertificateError(
             "The shop's https certificate cannot be verified (run out, or made by nobody known); renew it."
         )
     if isinstance(error, TimeoutError):

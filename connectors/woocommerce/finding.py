@@ -11,13 +11,13 @@ import msgspec
 
 from connectors.addresses import refuse_private
 from connectors.base import Secret
-from connectors.woocommerce.answers import MovedError, UnreachableError
+from connectors.woocommerce.answers import CertificateError, MovedError, UnreachableError
 from connectors.woocommerce.client import Client
 from connectors.woocommerce.mapping import IndexData
 from connectors.woocommerce.pace import Pace
 from rewards.errors import AccessRevokedError, InvalidInputError, PlatformError, RefusedError
 
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 5.0  # somebody is waiting
 INDEX_FIELDS = {"_fields": "name,url,home,timezone_string,gmt_offset,namespaces"}
 INDEX = msgspec.json.Decoder(IndexData)
 _MOST_MOVES = 4
@@ -73,12 +73,24 @@ async def find_shop(typed: str, session: aiohttp.ClientSession, *, allow_private
     if not allow_private_hosts:
         await refuse_private(base)
     try:
-        found = await _followed(base, session)
+        return await _at_home(await _tried("://" in typed, base, session), session)
+    except CertificateError as error:
+        raise InvalidInputError(str(error)) from error
+    except UnreachableError as error:
+        raise InvalidInputError(
+            f"{error} Check the address, and that the shop is open to the internet."
+        ) from error
+
+
+async def _tried(is_whole: bool, base: str, session: aiohttp.ClientSession) -> FoundShop:
+    try:
+        return await _followed(base, session)
+    except CertificateError:
+        raise
     except UnreachableError:
-        if "://" in typed or urlsplit(base).port:
+        if is_whole or urlsplit(base).port:
             raise
-        found = await _followed(base.replace("https:", "http:", 1), session)
-    return await _at_home(found, session)
+        return await _followed(base.replace("https:", "http:", 1), session)
 
 
 async def _followed(base: str, session: aiohttp.ClientSession) -> FoundShop:

@@ -11,13 +11,14 @@ import msgspec
 from connectors.base import Installation, InstallOption, Secret
 from connectors.woocommerce.answers import NoAccessError
 from connectors.woocommerce.client import Client
-from connectors.woocommerce.finding import PATIENCE_SECONDS, FoundShop, find_shop
+from connectors.woocommerce.finding import FoundShop, find_shop
 from connectors.woocommerce.mapping import CurrencyData
 from connectors.woocommerce.pace import Pace
 from rewards.errors import InvalidInputError, RefusedError
 
 # Where the key goes over https: most hosts pass the Authorization header on to WordPress, some do not.
 KEYS_IN, IN_HEADER, IN_QUERY = "keys_in", "header", "query"
+_PATIENCE_SECONDS = 15.0
 _UNKNOWN_KEY = "woocommerce_rest_cannot_view"
 _CURRENCY = msgspec.json.Decoder(CurrencyData)
 _BATCH = msgspec.json.Decoder(dict)
@@ -88,6 +89,6 @@ def _client(
         key,
         secret,
         pace=Pace(1),
-        patience_seconds=PATIENCE_SECONDS,
+        patience_seconds=_PATIENCE_SECONDS,
         in_query=keys_in == IN_QUERY,
     )

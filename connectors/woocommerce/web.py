@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
@@ -24,6 +24,7 @@ APP_NAME = "Perennial"
 TICKET_SECONDS = 60 * 60
 # The shop waits 60 seconds for our answer, and deletes the key when none comes.
 _ANSWER_SECONDS = 40.0
+_PORTS = (80, 443, 8080)
 _PATH: Final = "/install/woocommerce"
 _SCOPE: Final = "read_write"
 _KEY, _SECRET = re.compile(r"ck_[0-9a-f]{40}"), re.compile(r"cs_[0-9a-f]{40}")
@@ -143,27 +144,39 @@ def _start(typed: str) -> WebPage:
 
 async def _to_the_shop(typed: str, site: Site) -> WebAnswer:
     """Sends the browser to the shop's own page. Raises InvalidInputError that explains what is in the way."""
-    if site.public_url is None or not site.public_url.startswith("https:"):
+    ours = _address_for_shops(site)
+    shop = await find_shop(typed, site.session, allow_private_hosts=site.allow_private_hosts)
+    if not shop.base.startswith("https:") and not site.allow_private_hosts:
+        raise InvalidInputError(
+            "The shop has no https, so its key would pass the internet in clear. Ask its host for https (a certificate "
+            f"costs nothing), or paste a key made under {KEYS_PAGE}: requests are then signed, and the secret is never "
+            "sent."
+        )
+    asked = {
+        "app_name": APP_NAME,
+        "scope": _SCOPE,
+        "user_id": await site.ticket({"shop": shop.base}, TICKET_SECONDS),
+        "return_url": f"{ours}{_PATH}/return",
+        "callback_url": f"{ours}{_PATH}/callback",
+    }
+    return Redirect(f"{shop.base}/wc-auth/v1/authorize?{urlencode(asked)}")
+
+
+def _address_for_shops(site: Site) -> str:
+    """Where a shop can hand over a key. Raises InvalidInputError when it would not do that at our address."""
+    address = site.public_url
+    if address is None or not address.startswith("https:"):
         raise InvalidInputError(
             "WooCommerce hands keys only to an https address, and Perennial has none yet. Paste a key instead (made under "
             f"{KEYS_PAGE}), or ask the operator to set PERENNIAL_PUBLIC_URL to an address that begins with https."
         )
-    shop = await find_shop(typed, site.session, allow_private_hosts=site.allow_private_hosts)
-    ticket = await site.ticket({"shop": shop.base}, TICKET_SECONDS)
-    asked = {
-        "app_name": APP_NAME,
-        "scope": _SCOPE,
-        "user_id": ticket,
-        "return_url": f"{site.public_url}{_PATH}/return",
-        "callback_url": f"{site.public_url}{_PATH}/callback",
-    }
-    address = f"{shop.base}/wc-auth/v1/authorize?{urlencode(asked)}"
-    if shop.base.startswith("https:") or site.allow_private_hosts:
-        return Redirect(address)
-    raise InvalidInputError(
-        "The shop has no https, so its key would pass the internet in clear. Ask its host for https (a certificate costs "
-        f"nothing), or paste a key made under {KEYS_PAGE}: requests are then signed, and the secret is never sent."
-    )
+    port = urlsplit(address).port
+    if port not in (None, *_PORTS) and not site.allow_private_hosts:
+        raise InvalidInputError(
+            f"WooCommerce shops only call the ports 80, 443 and 8080, and Perennial is at port {port}. Ask the operator for "
+            "another PERENNIAL_PUBLIC_URL, or paste a key; changes are then read every few minutes."
+        )
+    return address
 
 
 async def _returned(query: Mapping[str, str], site: Site) -> WebPage:

@@ -304,3 +304,28 @@ async def test_a_webhook_whose_creation_is_answered_with_a_cut_connection_is_mad
         assert len(sandbox.queue.webhooks) == 13
         assert await store.is_subscribed(ADDRESS)
         assert len(sandbox.queue.webhooks) == 11
+
+
+async def test_a_shop_that_is_not_there_is_said_to_whoever_typed_its_address() -> None:
+    async with shop() as sandbox:
+        await sandbox.stop()
+        with pytest.raises(InvalidInputError, match=r"could not be reached.+Check the address"):
+            await installed(sandbox)
+
+
+async def test_a_certificate_of_nobody_known_is_named_and_plain_http_not_tried_instead(
+    tls: ssl.SSLContext,
+) -> None:
+    async with shop(tls) as sandbox:
+        with pytest.raises(InvalidInputError, match="certificate cannot be verified"):
+            await installed(sandbox)
+        assert sandbox.requests == 0
+
+
+async def test_a_shop_that_names_no_city_lives_at_its_offset() -> None:
+    async with standing(Seed(customers=3, orders=3, time_zone="Asia/Kolkata")) as (sandbox, store):
+        sandbox.names_time_zone = False
+        assert (await store.facts()).time_zone == "Asia/Kolkata"
+    async with standing(Seed(customers=3, orders=3, time_zone="America/Bogota")) as (sandbox, store):
+        sandbox.names_time_zone = False
+        assert (await store.facts()).time_zone == "Etc/GMT+5"

@@ -307,8 +307,19 @@ async def test_what_is_in_the_way_is_explained_before_the_merchant_leaves(
     assert says in text
 
 
-async def test_without_https_of_ours_the_merchant_is_told_to_paste_a_key(stage: Stage) -> None:
-    services = replace(stage.services, public_url="http://perennial.example")
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"public_url": "http://perennial.example"}, "Paste a key instead"),
+        ({"public_url": None}, "Paste a key instead"),
+        ({"public_url": "https://perennial.example:8443", "allow_private_hosts": False}, "at port 8443"),
+        ({"public_url": "https://perennial.example", "allow_private_hosts": False}, "private network"),
+    ],
+)
+async def test_what_is_in_the_way_at_our_end_is_explained(
+    stage: Stage, changes: dict[str, Any], says: str
+) -> None:
+    services = replace(stage.services, **changes)
     pages = Quart("app.server")
 
     async def start_import(connection: Connection, store_id: int) -> None:
@@ -321,7 +332,8 @@ async def test_without_https_of_ours_the_merchant_is_told_to_paste_a_key(stage: 
     assert token
     answer = await browser.post(START, form={"_token": unescape(token[1]), "url": stage.sandbox.url})
     assert answer.status_code == 400
-    assert "Paste a key instead" in unescape(await answer.get_data(as_text=True))
+    assert says in unescape(await answer.get_data(as_text=True))
+    assert stage.sandbox.requests == 0
 
 
 async def test_pasted_keys_connect_a_shop_too_and_are_not_in_the_page(stage: Stage) -> None:
