@@ -52,11 +52,11 @@ async def handle(connection: Connection, store: StoreRow, request: PrivacyReques
     ids = [row["id"] for row in await cursor.fetchall()]
     is_about_somebody = bool(request.customer_external_id or request.email)
     if request.kind == "erase" and is_about_somebody:
-        await _forget_addresses(connection, store.id, values["email"], ids)
+        await forget_addresses(connection, store.id, values["email"], ids)
         await erase(connection, store.id, ids, now)
     else:
         kind = "export" if request.kind == "export" else "erase_store"
-        await _keep(connection, store, kind, request.customer_external_id, ids, now)
+        await keep(connection, store, kind, request.customer_external_id, ids, now)
     await audit.record(
         connection,
         store.program_id,
@@ -188,22 +188,37 @@ async def erase_rest(connection: Connection, store_id: int, limit: int) -> bool:
     return True
 
 
-async def _keep(
+async def keep(
     connection: Connection,
     store: StoreRow,
     kind: str,
     external_id: str | None,
     customer_ids: list[int],
     now: datetime,
-) -> None:
-    await connection.execute(
+) -> int:
+    """Keeps a request until it is answered, or until its time is over; our id of it."""
+    cursor = await connection.execute(
         """INSERT INTO privacy_requests (program_id, store_id, kind, external_id, store_customer_ids, asked_at)
-           VALUES (%s, %s, %s, %s, %s, %s)""",
+           VALUES (%s, %s, %s, %s, %s, %s) RETURNING id""",
         (store.program_id, store.id, kind, external_id, customer_ids, now),
     )
+    found = await cursor.fetchone()
+    assert found is not None, "an insert returns its row"
+    return int(found["id"])
 
 
-async def _forget_addresses(
+async def customers_of(connection: Connection, member_id: int) -> dict[int, list[int]]:
+    """Our ids of a person's customers, by store; `member_id` is who they were merged into."""
+    cursor = await connection.execute(
+        """SELECT store_id, array_agg(id ORDER BY id) AS ids FROM store_customers
+           WHERE member_id IN (SELECT id FROM members WHERE %s IN (id, merged_into)) GROUP BY store_id
+           ORDER BY store_id""",
+        (member_id,),
+    )
+    return {found["store_id"]: found["ids"] for found in await cursor.fetchall()}
+
+
+async def forget_addresses(
     connection: Connection, store_id: int, email: object, customer_ids: list[int]
 ) -> None:
     """Takes the person's e-mails out of the store's coupons as we last saw them."""

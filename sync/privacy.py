@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rewards.errors import AccessRevokedError, InvalidInputError
-from storage import audit, personal_data, privacy, stores
+from storage import audit, members, personal_data, privacy, stores
+from storage.database import Connection
 from storage.locks import only_one
 from storage.privacy import RequestRow
 from storage.stores import StoreRow
@@ -44,6 +45,50 @@ async def export(services: Services, request_id: int, *, actor: str) -> dict[str
         "note": f"Posts of the store, as they came, are kept {privacy.KEPT_DAYS} days besides.",
         **held,
     }
+
+
+async def ask(services: Services, member_id: int, *, actor: str) -> list[int]:
+    """Keeps a request for what is held about a member, one for each store that knows them, as a platform's would be.
+
+    Raises NotFoundError.
+    """
+    now = services.clock()
+    kept = []
+    async with services.database.transaction() as connection:
+        member = await members.person(connection, member_id)
+        for store_id, ids in (await privacy.customers_of(connection, member.id)).items():
+            store = await stores.by_id(connection, store_id)
+            kept.append(await privacy.keep(connection, store, "export", None, ids, now))
+            await _note(services, connection, store, "privacy.export", actor, member.id)
+    return kept
+
+
+async def erase_member(services: Services, member_id: int, *, actor: str) -> list[StoreRow]:
+    """Erases a member in all stores that know them; these stores, which may hold the person still. Raises NotFoundError."""
+    found = []
+    async with services.database.transaction() as connection:
+        member = await members.person(connection, member_id)
+        for store_id, ids in (await privacy.customers_of(connection, member.id)).items():
+            store = await stores.by_id(connection, store_id)
+            await privacy.forget_addresses(connection, store_id, member.email, ids)
+            await privacy.erase(connection, store_id, ids, services.clock())
+            await _note(services, connection, store, "privacy.erase", actor, member.id)
+            found.append(store)
+    return found
+
+
+async def _note(
+    services: Services, connection: Connection, store: StoreRow, action: str, actor: str, member_id: int
+) -> None:
+    await audit.record(
+        connection,
+        store.program_id,
+        action,
+        at=services.clock(),
+        actor=actor,
+        store_id=store.id,
+        subject=f"member:{member_id}",
+    )
 
 
 async def erase_store(services: Services, store_id: int) -> int:

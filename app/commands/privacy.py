@@ -12,11 +12,11 @@ from typing import Any
 import click
 
 from app import output
-from app.commands.base import DefaultGroup, json_option, store_argument, with_services
+from app.commands.base import DefaultGroup, ask, json_option, store_argument, with_services, yes_option
 from storage import privacy as requests
 from storage import stores
 from storage.privacy import KEPT_DAYS, RequestRow
-from sync.privacy import export as hand_over
+from sync import privacy as rules
 from sync.services import Services
 
 _ASKED = {"export": "what is held about a customer", "erase_store": "the erasure of the store"}
@@ -64,6 +64,40 @@ def _document(request: RequestRow) -> dict[str, object]:
     return asdict(request) | {"kept_until": until}
 
 
+@privacy.command("ask")
+@click.argument("member_id", metavar="MEMBER", type=int)
+@json_option
+@with_services
+async def privacy_ask(services: Services, member_id: int, as_json: bool) -> None:
+    """Note that a member asked what is held about them, where the platform passes no such requests on."""
+    kept = await rules.ask(services, member_id, actor="merchant")
+    if as_json:
+        output.document({"member": member_id, "requests": kept})
+        return
+    for number in kept:
+        output.say(f"Request {number}: perennial privacy export {number} --to FILE")
+
+
+@privacy.command("erase")
+@click.argument("member_id", metavar="MEMBER", type=int)
+@yes_option
+@json_option
+@with_services
+async def privacy_erase(services: Services, member_id: int, yes: bool, as_json: bool) -> None:
+    """Forget a member: everything personal goes, for good; points and sums stay without a name."""
+    if not yes:
+        ask(f"Everything personal of member {member_id} goes and cannot be brought back. Erase it?")
+    found = await rules.erase_member(services, member_id, actor="merchant")
+    if as_json:
+        output.document({"member": member_id, "stores": [store.id for store in found]})
+        return
+    names = ", ".join(store.name for store in found)
+    output.say(f"Member {member_id} is erased.")
+    output.say(
+        f"Delete them in {names} too: what the store still holds comes back with its next change there."
+    )
+
+
 @privacy.command("export")
 @click.argument("request_id", metavar="REQUEST", type=int)
 @click.option(
@@ -90,7 +124,7 @@ def privacy_export(request_id: int, path: Path, as_json: bool) -> None:
 
 @with_services
 async def _export(services: Services, request_id: int, found: list[dict[str, Any]]) -> None:
-    found.append(await hand_over(services, request_id, actor="merchant"))
+    found.append(await rules.export(services, request_id, actor="merchant"))
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ import json
 import stat
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from sandbox.woocommerce import WooCommerceSandbox
@@ -124,22 +123,15 @@ async def test_what_is_held_about_a_person_is_written_for_them_alone(
     merchant: CommandLine, tmp_path: Path
 ) -> None:
     assert "Nobody asked" in await merchant.said("privacy", "1")
-    async with await psycopg.AsyncConnection.connect(
-        merchant.variables["PERENNIAL_DATABASE_URL"]
-    ) as connection:
-        # As a platform's post leaves it; the flows send such posts.
-        await connection.execute(
-            """INSERT INTO privacy_requests (program_id, store_id, kind, external_id, store_customer_ids, asked_at)
-               SELECT program_id, store_id, 'export', external_id, ARRAY[id], now() FROM store_customers
-               WHERE has_account ORDER BY id LIMIT 1"""
-        )
+    member = (await merchant.read("members", "1", "--limit", "1"))["members"][0]
+    (number,) = (await merchant.read("privacy", "ask", str(member["id"])))["requests"]
     (request,) = (await merchant.read("privacy", "1"))["requests"]
-    assert (request["kind"], request["done_at"]) == ("export", None)
+    assert (request["id"], request["kind"], request["done_at"]) == (number, "export", None)
     path = tmp_path / "person.json"
     await merchant.said("privacy", "export", str(request["id"]), "--to", str(path))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     held = json.loads(path.read_text(encoding="utf-8"))
-    assert [person["external_id"] for person in held["customers"]] == [request["external_id"]]
+    assert [person["email"] for person in held["customers"]] == [member["email"]]
     assert {"members", "orders", "points", "rewards", "coupons"} <= held.keys()
     assert "name a new file" in await merchant.failed(
         "privacy", "export", str(request["id"]), "--to", str(path)
@@ -150,3 +142,17 @@ async def test_what_is_held_about_a_person_is_written_for_them_alone(
         "privacy", "export", str(request["id"]), "--to", str(missing)
     )
     assert "There is no request 99" in await merchant.failed("privacy", "export", "99", "--to", str(missing))
+
+
+async def test_a_member_is_erased_on_request_and_points_stay(merchant: CommandLine) -> None:
+    run = await merchant.read("backfill", "preview", "1")
+    await merchant.said("backfill", "confirm", str(run["run"]), "--yes")
+    member = max((await merchant.read("members", "1"))["members"], key=lambda one: one["balance"])
+    number = str(member["id"])
+    assert "Nothing was done" in await merchant.failed("privacy", "erase", number, typed="n\n")
+    said = await merchant.said("privacy", "erase", number, "--yes")
+    assert "Delete them in" in said
+    after = (await merchant.read("activity", number))["member"]
+    assert (after["name"], after["email"], after["birthday"], after["joined_on"]) == (None, None, None, None)
+    assert after["balance"] == member["balance"] > 0
+    assert (await merchant.read("members", "1", "--search", member["email"]))["members"] == []
