@@ -54,13 +54,13 @@ class KeyInstall:
             credentials={API_KEY: key},
             api_base=api_base,
             webhook_secrets=signing,
-            settings={**settings_of(account.id, mode), **({WEBHOOKS: BY_HAND} if signing else {})},
+            settings={**settings_of(account.id, mode, "key"), **({WEBHOOKS: BY_HAND} if signing else {})},
         )
 
 
-def settings_of(account_id: str, mode: str) -> dict[str, str]:
-    """The store's settings that say whose events it takes."""
-    return {"mode": mode, "account": account_id}
+def settings_of(account_id: str, mode: str, access: str) -> dict[str, str]:
+    """The store's settings that say whose events it takes; `access` is "key" or "app"."""
+    return {"mode": mode, "account": account_id, "access": access}
 
 
 async def _checked(client: Client) -> mapping.Account:

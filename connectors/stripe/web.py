@@ -161,7 +161,7 @@ async def _installation(code: str, begun: Mapping[str, str], site: Site) -> Inst
         credentials=credentials_of(tokens, now),
         api_base=api_base,
         webhook_secrets=webhook_secrets(site.app, mode),
-        settings={**begun, **settings_of(tokens.stripe_user_id, mode)},
+        settings={**begun, **settings_of(tokens.stripe_user_id, mode, "app")},
     )
 
 

@@ -206,6 +206,8 @@ class StripeWebhooks:
             return ()
         if elsewhere := _not_this_stores(event.livemode, event.account, options):
             return (elsewhere,)
+        if event.type == UNINSTALLED and options.settings.get("access") == "key":
+            return (Ignored("the app was taken out of an account that is connected with a key"),)
         if event.type == UNINSTALLED:
             return (Uninstalled(datetime.fromtimestamp(event.created, UTC) if event.created else None),)
         change = _PARSERS[event.type](event.data.object, options)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
+from connectors.stripe.client import API_VERSION
 from connectors.stripe.permissions import PERMISSIONS
 from connectors.stripe.webhooks import TOPICS
 
@@ -55,6 +56,12 @@ def test_every_event_that_we_want_is_of_an_object_that_the_app_may_read() -> Non
         noun = "checkout.session" if topic.startswith("checkout.session") else noun
         assert f"{nouns.get(noun, noun)}_read" in asked_for(), topic
     assert "event_read" in asked_for()
+
+
+def test_the_operator_is_told_which_events_the_apps_endpoint_takes() -> None:
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert text.split("```")[1].split() == sorted(TOPICS)
+    assert API_VERSION in text
 
 
 def test_the_way_back_from_stripe_is_the_page_that_waits_there() -> None:

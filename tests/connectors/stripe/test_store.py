@@ -33,7 +33,7 @@ async def test_install_says_whose_key_it_is_and_in_which_mode(
 ) -> None:
     found = await CONNECTOR.install.installation(sandbox.connect_answers(), session)
     assert found.external_id == f"{sandbox.account.id}:test"
-    assert found.settings == {"mode": "test", "account": sandbox.account.id}
+    assert found.settings == {"mode": "test", "account": sandbox.account.id, "access": "key"}
     assert sandbox.key not in repr(found)
     facts = await store.facts()
     assert (facts.external_id, facts.time_zone, facts.currency) == (found.external_id, "Europe/Madrid", "EUR")
