@@ -220,6 +220,9 @@ class ShopifySandbox(Sandbox):
         try:
             return web.json_response(self.oauth.answer(asked))
         except DeniedError as denied:
+            if "application/json" not in request.headers.get("Accept", ""):
+                page = f"<html><title>Oauth error {denied.error}</title></html>"
+                return web.Response(status=400, text=page, content_type="text/html")
             return web.json_response({"error": denied.error}, status=400)
 
     async def _bulk_file(self, request: web.Request) -> web.StreamResponse:

@@ -19,6 +19,7 @@ from connectors.shopify.failures import error_for_status
 from rewards.errors import AccessRevokedError, RetryLaterError
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
+_ACCEPT = {"Accept": "application/json"}  # refusals are pages for people otherwise
 _EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 _SUBJECT = "urn:ietf:params:oauth:token-type:id_token"
 _OFFLINE = "urn:shopify:params:oauth:token-type:offline-access-token"
@@ -103,7 +104,7 @@ class TokenDesk:
         content = asked | {"client_id": self._client_id.reveal(), "client_secret": secret.reveal()}
         try:
             async with self._session.post(
-                self._url, json=content, timeout=_TIMEOUT, allow_redirects=False
+                self._url, json=content, headers=_ACCEPT, timeout=_TIMEOUT, allow_redirects=False
             ) as answer:
                 return answer.status, answer.headers, await answer.read()
         except (aiohttp.ClientError, TimeoutError) as error:
