@@ -25,7 +25,8 @@ from sandbox.woocommerce_records import (
     local_text,
     only,
 )
-from sandbox.woocommerce_shop import WooCommerceShop, problem_answer
+from sandbox.woocommerce_shop import problem_answer
+from sandbox.woocommerce_trade import WooCommerceTrade
 from sandbox.world import Person
 
 _API = "/wp-json/wc/v3"
@@ -33,7 +34,7 @@ _NO_ROUTE = "No route was found matching the URL and request method."
 _NAMESPACES = ["oembed/1.0", "wc/v3", "wc/v1", "wc/store", "wc/store/v1", "wc/v2", "wp/v2"]
 
 
-class WooCommerceSandbox(WooCommerceShop):
+class WooCommerceSandbox(WooCommerceTrade):
     """The shop with its REST API."""
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
