@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from benchmarks import drain, history, lane, push
+from benchmarks import drain, history, lane, pools, push
 from benchmarks.harness import Bench, opened, tell
 from benchmarks.results import Result
 
@@ -27,6 +27,7 @@ BENCHMARKS = (
     Benchmark(drain.NAMES, drain.run),
     *(Benchmark(names, run) for names, run in history.benchmarks()),
     *(Benchmark(names, run) for names, run in push.benchmarks()),
+    Benchmark(pools.NAMES, pools.run),
 )
 
 

@@ -27,7 +27,7 @@ from sandbox.shopify_hooks import HookDesk
 from sandbox.shopify_oauth import DeniedError, OAuthDesk
 from sandbox.shopify_root import Root
 from sandbox.shopify_views import Views, customer_number
-from sandbox.world import World
+from sandbox.world import EarningRule, World
 
 API_VERSION = "2026-10"
 CLIENT_ID = "5a9d0c1e7b3f4a62980d1c2b3a4f5e6d"
@@ -107,6 +107,11 @@ class ShopifySandbox(Sandbox):
         """Codes that the app made through the API; a discount's first does not count where a job added others."""
         made = [discount for discount in self.discounts if discount.by_app]
         return sum(max(1, sum(redeem.added for redeem in found.codes.values())) for found in made)
+
+    def books(self, rule: EarningRule, birthday_lead: int, joining_lead: int) -> dict[str, object]:
+        """The shop's own figures, and how many requests it has had and refused for want of points."""
+        figures = super().books(rule, birthday_lead, joining_lead)
+        return figures | {"requests": self.requests, "requests_refused": self.bucket.refused}
 
     def place_order(self, body: Mapping[str, object]) -> dict[str, object]:
         """A checkout, see `sandbox.server`."""

@@ -17,7 +17,7 @@ from app.commands.base import run
 from app.settings import Settings
 from app.wiring import open_services
 from rewards.occasions import local_today
-from rewards.records import Benefit, BenefitKind
+from rewards.records import Benefit, BenefitKind, Binding
 from rewards.terms import RewardTerms
 from storage.stores import StoreRow
 from sync import occasions
@@ -37,7 +37,7 @@ async def main(url: str, data_dir: Path, answers: dict[str, str], rate: str) -> 
         given = {**answers, "setting:requests_per_second": rate}
         store = (await connect(services, "stripe", given)).store
         await run_import(services, store.id)
-        await _decide(services, store)
+        await decide(services, store)
         await asyncio.sleep(_SECOND)
         refused = await _refused(services, answers)
         started_at = time.perf_counter()
@@ -55,7 +55,7 @@ async def _refused(services: Services, answers: dict[str, str]) -> int:
         return int((await answer.json())["requests_refused"])
 
 
-async def _decide(services: Services, store: StoreRow) -> None:
+async def decide(services: Services, store: StoreRow, binding: Binding = Binding.BOUND) -> None:
     """A birthday code for everybody, today."""
     today = local_today(services.clock(), store.time_zone)
     async with services.database.transaction() as connection:
@@ -64,7 +64,8 @@ async def _decide(services: Services, store: StoreRow) -> None:
             "WHERE home_store_id = %s AND has_account",
             (today.month * 100 + today.day, store.id),
         )
-    terms = RewardTerms(Benefit(BenefitKind.PERCENTAGE, basis_points=1_000), code_prefix="BDAY")
+    benefit = Benefit(BenefitKind.PERCENTAGE, basis_points=1_000)
+    terms = RewardTerms(benefit, code_prefix="BDAY", binding=binding)
     await create_reward(
         services, store.program_id, name="Birthday", trigger="birthday", terms=terms, actor="benchmark"
     )
