@@ -82,6 +82,10 @@ class Api:
         """As Stripe does after a day."""
         self._replays.clear()
 
+    def mistake_idempotency_keys(self) -> None:
+        """As if each key had been used before with other parameters."""
+        self._replays = {key: ("another", status, body) for key, (_, status, body) in self._replays.items()}
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def _reader(self, find: Callable[[web.Request], Row | Json]) -> Callable[..., Any]:

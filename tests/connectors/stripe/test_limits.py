@@ -17,6 +17,7 @@ from rewards.errors import RefusedError, RetryLaterError
 from sandbox.stripe import StripeSandbox
 from sandbox.world import Seed, World
 from tests.connectors.stripe.browser import Browser
+from tests.connectors.stripe.drafts import draft
 
 SMALL = Seed(customers=20, orders=40, number=17)
 
@@ -165,8 +166,21 @@ async def test_processes_share_the_pace_through_the_database(browser: Browser) -
     assert (4 * count - 1) / (clock() - began) >= 0.95 * 25
 
 
-async def test_a_used_idempotency_key_with_other_parameters_is_refused_for_good() -> None:
+def test_a_used_idempotency_key_with_other_parameters_is_refused_for_good() -> None:
     body = json.dumps({"error": {"type": "idempotency_error", "message": "Keys for idempotent requests …"}})
     error = errors.from_answer(400, body, {"Request-Id": "req_2"})
     assert isinstance(error, RefusedError)
     assert (error.code, "req_2" in str(error)) == ("idempotency_error", True)
+
+
+async def test_a_mistaken_idempotency_key_finds_the_code_that_is_there_and_names_itself_where_none_is(
+    sandbox: StripeSandbox, store: Store
+) -> None:
+    wanted = draft()
+    (made,) = await store.push([wanted])
+    sandbox.api.mistake_idempotency_keys()
+    assert await store.push([wanted]) == [made]
+    (code,) = (each for each in sandbox.account.codes if each.id == made.external_id)
+    code.metadata.clear()
+    (refused,) = await store.push([wanted])
+    assert (refused.external_id, "idempotency_error" in str(refused.refused)) == (None, True)
