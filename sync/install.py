@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from connectors.addresses import refuse_private
 from connectors.base import Connector, Installation, StoreAccess, StoreOptions
 from rewards.earning import WayKind, WayToEarn
 from rewards.errors import InvalidInputError, NotFoundError, PlatformError
@@ -46,6 +47,9 @@ async def connect(
     A new store gets a program of its own unless one is named. Nothing is stored when the credentials do not work.
     Raises InvalidInputError and PlatformError.
     """
+    api_base = answers.get("api-base", "")
+    if api_base and not services.allow_private_hosts:
+        await refuse_private(api_base)  # the session would refuse it too, in words of its own
     made = await _connector(services, platform).install.installation(answers, services.session)
     asked = {**made.settings, **_settings(answers)}
     return await install(services, platform, replace(made, settings=asked), program_id=program_id)

@@ -78,7 +78,7 @@ async def find_shop(typed: str, session: aiohttp.ClientSession, *, allow_private
         raise InvalidInputError(str(error)) from error
     except UnreachableError as error:
         raise InvalidInputError(
-            f"{error} Check the address, and that the shop is open to the internet."
+            f"{error} Check the address, and that the shop is open to the internet, or try again later."
         ) from error
 
 

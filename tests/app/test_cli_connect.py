@@ -61,7 +61,7 @@ async def test_settings_stay_until_others_are_given(
 async def test_where_nobody_answers_the_way_out_is_to_try_again(cli: CommandLine) -> None:
     words = ("--url", "http://127.0.0.1:1", "--key", "ck_a", "--secret", "cs_a")
     said = await cli.failed("connect", "woocommerce", *words)
-    assert said.endswith("Try it again later.\n")
+    assert said.endswith("or try again later.\n")
     assert "by itself" not in said
     assert (await cli.read("stores"))["stores"] == []
 
@@ -181,3 +181,9 @@ async def test_a_key_refused_midway_pauses_the_store_until_a_new_key_comes(cli: 
         assert (store["customers"], store["orders"]) == (800, 2_400)
         actions = [event["action"] for event in (await cli.read("audit", "1"))["events"]]
         assert actions == ["store.reconnected", "store.paused", "store.connected"]
+
+
+async def test_another_server_on_a_private_network_needs_the_operators_word(cli: CommandLine) -> None:
+    words = ("connect", "stripe", "--api-key", "rk_test_1", "--api-base", "http://127.0.0.1:1")
+    said = await cli.failed(*words, PERENNIAL_ALLOW_PRIVATE_HOSTS="0")
+    assert "PERENNIAL_ALLOW_PRIVATE_HOSTS=1" in said
