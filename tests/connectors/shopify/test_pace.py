@@ -14,7 +14,7 @@ from connectors.shopify.client import ShopifyClient
 from connectors.turns import LocalTurns
 from rewards.errors import RetryLaterError
 from sandbox.shopify_graphql import Bucket
-from tests.connectors.shopify.shops import Shop, a_shop
+from tests.connectors.shopify.shops import SEED, Shop, a_shop
 
 
 class Nodes(msgspec.Struct, rename="camel"):
@@ -92,3 +92,29 @@ async def test_what_shopify_asks_of_one_process_all_of_them_heed() -> None:
         begun = time.monotonic()
         await page(other)
         assert time.monotonic() - begun > 0.7
+
+
+class People(msgspec.Struct):
+    customers: dict[str, object]
+
+
+async def test_reading_by_pages_uses_all_that_the_bucket_gives_and_not_more() -> None:
+    async with a_shop(replace(SEED, customers=300)) as shop:
+        rate = 400.0
+        both = clients(shop, await shop.connected(), 2)
+        bucket = shop.sandbox.bucket = Bucket(maximum=rate, per_second=rate)
+        asked = {"first": 80, "after": None, "query": "", "people": True}
+        asked |= {"namespace": "facts", "key": "birth_date"}
+
+        async def read(client: ShopifyClient, until: float) -> None:
+            while time.monotonic() < until:
+                await client.call("customers_page", asked, People)
+
+        begun = time.monotonic()
+        readers = [asyncio.create_task(read(client, begun + 4)) for client in both for _ in range(3)]
+        await asyncio.sleep(1)
+        refused, level, begun = bucket.refused, bucket.level, time.monotonic()
+        await asyncio.gather(*readers)
+        used = level - bucket.level + rate * (time.monotonic() - begun)
+        assert bucket.refused == refused, "after the first second nothing is refused"
+        assert used / (time.monotonic() - begun) >= 0.95 * rate
