@@ -7,11 +7,9 @@ a day counts as done only when all of its grants are in.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
-from rewards.codes import grant_key, promotion_code
 from rewards.errors import InvalidInputError
 from rewards.occasions import (
     LeapRule,
@@ -19,18 +17,16 @@ from rewards.occasions import (
     local_today,
     month_days,
     occasion_days,
-    occasion_name,
     valid_until,
 )
 from storage import code_keys, occasions, rewards, stores
-from storage.coupons import StoreCoupon
-from storage.database import Connection
 from storage.locks import LockHolder, lock_holder
-from storage.occasions import NewGrant, Occasion, Progress
+from storage.occasions import Progress
 from storage.rewards import RewardRow
 from storage.stores import StoreRow
 from sync import abilities
 from sync.attempts import OUTAGES, describe
+from sync.giving import Tally, Task, give
 from sync.services import Services
 
 logger = logging.getLogger(__name__)
@@ -79,21 +75,6 @@ class OccasionsReport:
     def store_ids(self) -> list[int]:
         """Stores with new grants, whose codes want to be pushed."""
         return sorted({run.store_id for run in self.runs if run.grants})
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """One reward in one store, and all that deciding needs to know of both."""
-
-    store: StoreRow
-    reward: RewardRow
-    leap_rule: LeapRule
-    code_key: bytes
-    takes_guests: bool
-    coupon: StoreCoupon | None  # the store's own, whose code all get
-    today: date
-    is_asked_for: bool  # somebody named the day; it is not the store's own today
-    now: datetime
 
 
 async def run(
@@ -163,7 +144,7 @@ async def _run_one(
         reason = coupon.why_not_now(now)
     if reason is not None:
         return RewardRun(store.id, reward.id, reward.name, None, None, 0, 0, left_out=reason)
-    task = _Task(
+    task = Task(
         store=store,
         reward=reward,
         leap_rule=leap_rule,
@@ -177,24 +158,12 @@ async def _run_one(
     return await _run_reward(services, task)
 
 
-@dataclass(slots=True)
-class _Tally:
-    """Grants made, and members left out for want of an account."""
-
-    grants: int = 0
-    without_account: int = 0
-
-    def add(self, other: _Tally) -> None:
-        self.grants += other.grants
-        self.without_account += other.without_account
-
-
-async def _run_reward(services: Services, task: _Task) -> RewardRun:
+async def _run_reward(services: Services, task: Task) -> RewardRun:
     store_id, reward_id, lead_days = task.store.id, task.reward.id, task.reward.terms.lead_days
     async with services.database.transaction() as connection:
         progress = await occasions.progress(connection, store_id, reward_id)
     days, days_let_go = _days(task, progress)
-    made = _Tally()
+    made = Tally()
     for day in days:
         made.add(await _give_day(services, task, day))
         # The day on which it was due is done; days of the lead that lie ahead are noted at the end.
@@ -217,7 +186,7 @@ async def _run_reward(services: Services, task: _Task) -> RewardRun:
     )
 
 
-def _days(task: _Task, progress: Progress | None) -> tuple[list[date], int]:
+def _days(task: Task, progress: Progress | None) -> tuple[list[date], int]:
     """The days whose occasions are due for all members, and how many were missed for too long."""
     lead_days = task.reward.terms.lead_days
     done_through = None if progress is None else _done_through(task, progress)
@@ -230,7 +199,7 @@ def _days(task: _Task, progress: Progress | None) -> tuple[list[date], int]:
     return usable, len(everything) - len(usable)
 
 
-def _done_through(task: _Task, progress: Progress) -> date:
+def _done_through(task: Task, progress: Progress) -> date:
     """The last day that needs no look any more. Looking again costs time only: a grant is unique."""
     done, eve = progress.done_through, task.today - timedelta(days=1)
     if task.reward.changed_at >= progress.ran_at - OVERLAP:
@@ -244,9 +213,9 @@ def _done_through(task: _Task, progress: Progress) -> date:
     return done
 
 
-async def _give_day(services: Services, task: _Task, day: date) -> _Tally:
+async def _give_day(services: Services, task: Task, day: date) -> Tally:
     """Gives the reward to all members whose day this is, a chunk at a time."""
-    made = _Tally()
+    made = Tally()
     for md in month_days([day], task.leap_rule):
         after = 0
         while True:
@@ -256,19 +225,19 @@ async def _give_day(services: Services, task: _Task, day: date) -> _Tally:
                 )
             if not members:
                 break
-            made.add(await _give(services, task, day, members))
+            made.add(await give(services, task, day, members))
             after = members[-1]
     return made
 
 
-async def _give_changed(services: Services, task: _Task, progress: Progress, done: set[date]) -> _Tally:
+async def _give_changed(services: Services, task: Task, progress: Progress, done: set[date]) -> Tally:
     """Gives the reward to members whose dates changed and whose day lies within today and the lead.
 
     So nobody is left out who joins, or tells a birthday, on the day itself; days that are past stay past.
     """
     ahead = (task.today + timedelta(days=offset) for offset in range(task.reward.terms.lead_days + 1))
     day_of = {md: day for day in ahead if day not in done for md in month_days([day], task.leap_rule)}
-    since, after, made = progress.ran_at - OVERLAP, 0, _Tally()
+    since, after, made = progress.ran_at - OVERLAP, 0, Tally()
     while day_of:
         async with services.database.transaction() as connection:
             changed = await occasions.members_changed(
@@ -278,58 +247,6 @@ async def _give_changed(services: Services, task: _Task, progress: Progress, don
             break
         for day in sorted({day_of[md] for _, md in changed}):
             theirs = [member for member, md in changed if day_of[md] == day]
-            made.add(await _give(services, task, day, theirs))
+            made.add(await give(services, task, day, theirs))
         after = changed[-1][0]
     return made
-
-
-async def _give(services: Services, task: _Task, day: date, member_ids: Sequence[int]) -> _Tally:
-    """One chunk: the grants and their codes in one transaction."""
-    occasion, mds = _occasion(task, day), month_days([day], task.leap_rule)
-
-    async def decide(connection: Connection) -> _Tally:
-        new = await occasions.decide(connection, occasion, mds, member_ids, task.now)
-        left_out = 0
-        if len(new) < len(member_ids) and not task.takes_guests:
-            left_out = await occasions.count_without_account(connection, occasion, mds, member_ids, task.now)
-        await _add_codes(connection, task, occasion, new)
-        return _Tally(len(new), left_out)
-
-    return await services.database.retrying(decide)
-
-
-def _occasion(task: _Task, day: date) -> Occasion:
-    reward, store = task.reward, task.store
-    until = valid_until(day, reward.terms.validity_days, store.time_zone)
-    if task.coupon is not None and task.coupon.ends_at is not None:
-        until = min(until, task.coupon.ends_at)
-    return Occasion(
-        program_id=store.program_id,
-        store_id=store.id,
-        reward_id=reward.id,
-        reward_version_id=reward.version_id,
-        trigger=reward.trigger,
-        name=occasion_name(reward.trigger, day),
-        on=day,
-        due_on=due_on(day, reward.terms.lead_days),
-        valid_until=until,
-        takes_guests=task.takes_guests,
-    )
-
-
-async def _add_codes(
-    connection: Connection, task: _Task, occasion: Occasion, new: Sequence[NewGrant]
-) -> None:
-    if task.coupon is not None:
-        await occasions.share_code(connection, [grant.id for grant in new], task.coupon, task.now)
-        return
-    prefix = task.reward.terms.code_prefix
-    codes = {
-        grant.id: promotion_code(
-            task.code_key,
-            prefix,
-            grant_key(occasion.program_id, occasion.reward_id, grant.member_id, occasion.name),
-        )
-        for grant in new
-    }
-    await occasions.add_codes(connection, occasion.program_id, occasion.store_id, codes)
