@@ -29,9 +29,11 @@ from connectors.woocommerce.answers import (
     told_time,
 )
 from connectors.woocommerce.pace import Pace
-from rewards.errors import RetryLaterError
+from rewards.errors import RefusedError, RetryLaterError
 
 _CONNECT_SECONDS = 15.0
+# Far more than a hundred of anything; whoever gave us the address may have a server of any kind there.
+_MOST_BYTES = 64 * 1024 * 1024
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.25, 10.0
 # Signatures hold for 15 minutes: a clock that is further off than this is worth taking over, and telling of.
 CLOCK_SECONDS = 5 * 60
@@ -155,7 +157,7 @@ class Client:
                     allow_redirects=False,
                     timeout=self._timeout,
                 ) as response:
-                    content = await response.read()
+                    content = await _whole(response)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 turn.bad()
                 raise failed_connection(error) from None
@@ -208,6 +210,18 @@ class Client:
         return _Signer(
             address, self._key.reveal(), self._secret.reveal(), method=method, oauth_timestamp=moment
         )
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """The answer's body, unpacked. Raises RefusedError for one that would fill our memory."""
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > _MOST_BYTES:
+            response.close()
+            raise RefusedError("The shop's answer is too large to be one of WooCommerce.", code="too_large")
+    return b"".join(parts)
 
 
 def _decoded(method: str, content: bytes, decode: Callable[[bytes], T]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
 import ssl
 from pathlib import Path
@@ -161,3 +162,22 @@ async def test_a_wait_is_never_longer_than_patience() -> None:
         with pytest.raises(RetryLaterError):
             await store.unsubscribe(ADDRESS)
     assert 1 <= len(requests) <= 4
+
+
+async def test_an_answer_without_end_does_not_fill_our_memory() -> None:
+    sent = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while sent < 1_000:
+                await response.write(b" " * 1024 * 1024)
+                sent += 1
+        return response
+
+    async with server(answer) as base, aiohttp.ClientSession() as session:
+        with pytest.raises(RefusedError, match="too large"):
+            await open_store(StoreAccess(base, KEYS, OPTIONS, base), session).facts()
+    assert sent < 100
