@@ -21,7 +21,7 @@ from app.settings import Settings
 from app.wiring import open_jobs
 from connectors.base import Noun, Secret
 from connectors.shopify import CONNECTOR
-from sandbox.shopify import CLIENT_ID, ShopifySandbox
+from sandbox.shopify import ADMIN_TOKEN, CLIENT_ID, ShopifySandbox
 from sandbox.world import Seed, World
 from storage import stores
 from storage.database import Database, DatabaseSettings
@@ -196,6 +196,38 @@ async def test_orders_come_by_the_apps_own_subscription_and_birthdays_by_ours(ap
     assert await rows(app.services.database, "SELECT count(*) FROM orders") == [(1,)]
     broken = "SELECT topic, note FROM deliveries WHERE state <> 'handled'"
     assert await rows(app.services.database, broken) == []
+
+
+CREATE = """mutation ($input: DiscountCodeBasicInput!) { discountCodeBasicCreate(basicCodeDiscount: $input) {
+    codeDiscountNode { id } userErrors { message } } }"""
+
+
+@pytest.mark.feature("P-27")
+async def test_a_discount_that_the_merchant_makes_is_known_at_once_and_one_of_ours_is_not_looked_at(
+    app: App,
+) -> None:
+    await app.opens()
+    asked = app.sandbox.requests
+    for title, code in (("Winter sale", "WINTER-10"), ("Birthday (birthday:2026)", "BDAY-1")):
+        content = {
+            "title": title,
+            "code": code,
+            "startsAt": "2026-01-01T00:00:00Z",
+            "context": {"all": "ALL"},
+            "customerGets": {"items": {"all": True}, "value": {"percentage": 0.1}},
+        }
+        async with app.session.post(
+            f"{app.sandbox.url}/admin/api/2026-10/graphql.json",
+            json={"query": CREATE, "variables": {"input": content}},
+            headers={"X-Shopify-Access-Token": ADMIN_TOKEN},
+        ) as answer:
+            made = (await answer.json())["data"]["discountCodeBasicCreate"]
+            assert made["userErrors"] == []
+    await app.heard()
+    assert await rows(app.services.database, "SELECT code, title FROM coupons") == [
+        ("WINTER-10", "Winter sale")
+    ]
+    assert app.sandbox.requests == asked + 2 + 1, "one look"
 
 
 async def test_an_uninstall_ends_everything_and_opening_the_app_again_takes_it_up(app: App) -> None:
