@@ -93,12 +93,8 @@ class StripeSandbox(Sandbox):
         sales = [sale for sale in self.world.sales if sale.in_history and sale.paid_at]
         guests = {sale.person.number for sale in sales if sale.person.is_guest}
         counted = super().books(rule, birthday_lead, joining_lead)
-        return {
-            **counted,
-            "orders": len(sales),
-            "guests": len(guests),
-            "requests_refused": self.requests_refused,
-        }
+        asked = {"requests": self.requests, "requests_refused": self.requests_refused}
+        return {**counted, "orders": len(sales), "guests": len(guests), **asked}
 
     # -- limits and refusals -----------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Our pushing of one reward's codes to a store, all members of which have their birthday today.
+"""Our reading of a store's past, and pushing of a reward's codes to all its members, at the platform's pace.
 
 Arguments: the database's URL, a data folder, the answers that connect the store (JSON), its requests per second.
 """
@@ -9,6 +9,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -27,32 +28,44 @@ from sync.push import push_store
 from sync.reward_changes import create_reward
 from sync.services import Services
 
-_SECOND = 1.1  # in which the platform forgets what was asked of it before
+_SECOND = 1.1
 
 
 async def main(url: str, data_dir: Path, answers: dict[str, str], rate: str) -> None:
-    """Connects, decides, and pushes to the end."""
+    """Connects, reads the past, decides, and pushes to the end."""
     settings = Settings(database_url=SecretStr(url), data_dir=data_dir, allow_private_hosts=True)
     async with open_services(settings) as services:
         given = {**answers, "setting:requests_per_second": rate}
         store = (await connect(services, "stripe", given)).store
-        await run_import(services, store.id)
+        meter = _Meter(services, answers["api-base"])
+        reading = await meter.run(run_import(services, store.id))
         await decide(services, store)
-        await asyncio.sleep(_SECOND)
-        refused = await _refused(services, answers)
-        started_at = time.perf_counter()
-        report = await push_store(services, store.id)
-        took = time.perf_counter() - started_at
-        refused = await _refused(services, answers) - refused
-        said = {"pushed": report.pushed, "seconds": took, "refused": refused}
-        print(json.dumps(said), flush=True)
+        pushing = await meter.run(push_store(services, store.id))
+        print(json.dumps({"reading": reading, "pushing": pushing}), flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 
-async def _refused(services: Services, answers: dict[str, str]) -> int:
-    """How many requests the stand-in has refused so far for coming too fast."""
-    async with services.session.get(f"{answers['api-base']}/_sandbox/books") as answer:
-        return int((await answer.json())["requests_refused"])
+class _Meter:
+    """Measures some work: seconds, and what the stand-in was asked and refused meanwhile."""
+
+    def __init__(self, services: Services, base: str) -> None:
+        self._services = services
+        self._books = f"{base}/_sandbox/books"
+
+    async def run(self, work: Awaitable[object]) -> dict[str, float]:
+        """Does the work once the platform has forgotten what was asked of it before."""
+        await asyncio.sleep(_SECOND)
+        before = await self._counted()
+        started_at = time.perf_counter()
+        await work
+        took = time.perf_counter() - started_at
+        after = await self._counted()
+        return {"seconds": took, **{name: after[name] - before[name] for name in before}}
+
+    async def _counted(self) -> dict[str, int]:
+        async with self._services.session.get(self._books) as answer:
+            books = await answer.json()
+        return {name: int(books[name]) for name in ("requests", "requests_refused", "codes_in_store")}
 
 
 async def decide(services: Services, store: StoreRow, binding: Binding = Binding.BOUND) -> None:
