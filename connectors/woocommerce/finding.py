@@ -64,7 +64,7 @@ def normalised(address: str) -> str:
 
 
 async def find_shop(typed: str, session: aiohttp.ClientSession, *, allow_private_hosts: bool) -> FoundShop:
-    """The shop at this address or where that sends us: to https, to www, to a new domain.
+    """The shop at this address or where that sends us on the same domain: to https, to www.
 
     An address without a scheme is tried with https first. Raises InvalidInputError that says what to do, and
     RetryLaterError when the shop does not answer properly now.
@@ -106,15 +106,23 @@ async def _followed(base: str, session: aiohttp.ClientSession) -> FoundShop:
 
 
 def _moved_to(base: str, moved: MovedError) -> str:
-    """The base of the address that we were sent to; only another address of the same index is one."""
+    """The base of the address that we were sent to: the same index on the same domain, and not the weaker one.
+
+    To any other the merchant has to say yes: between us and plain http anybody may answer, and the key follows.
+    """
     location = moved.location
     if location.startswith("/"):
         scheme, _, rest = base.partition("://")
         location = f"{scheme}://{rest.partition('/')[0]}{location}"
     path = location.partition("?")[0].rstrip("/")
-    if not path.endswith("/wp-json") or (base.startswith("https:") and not location.startswith("https:")):
+    is_weaker = base.startswith("https:") and not location.startswith("https:")
+    if not path.endswith("/wp-json") or is_weaker or _domain(path) != _domain(base):
         raise InvalidInputError(str(moved)) from moved
     return normalised(path)
+
+
+def _domain(address: str) -> str:
+    return (urlsplit(normalised(address)).hostname or "").removeprefix("www.")
 
 
 async def _index(base: str, session: aiohttp.ClientSession) -> IndexData:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from connectors.addresses import guarded_connector, is_public
 from connectors.base import Installation, Noun, Secret, StoreAccess
+from connectors.woocommerce.finding import find_shop
 from connectors.woocommerce.install import WooCommerceInstall
 from connectors.woocommerce.store import WooCommerceStore, open_store
 from rewards.errors import (
@@ -329,3 +332,71 @@ async def test_a_shop_that_names_no_city_lives_at_its_offset() -> None:
     async with standing(Seed(customers=3, orders=3, time_zone="America/Bogota")) as (sandbox, store):
         sandbox.names_time_zone = False
         assert (await store.facts()).time_zone == "Etc/GMT+5"
+
+
+class Everywhere(AbstractResolver):
+    """Names that all lead to this machine, but for gone.example."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        if host.startswith("gone."):
+            raise OSError("no such name")
+        return [
+            ResolveResult(hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=0)
+        ]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize(
+    ("typed", "home", "found"),
+    [
+        ("http://shop.example", "http://www.shop.example", "http://www.shop.example"),
+        ("http://www.shop.example", "http://shop.example", "http://shop.example"),
+        ("http://shop.example", "https://shop.example", "http://shop.example"),  # nobody answers there
+        ("http://shop.example", "http://other.example", "http://shop.example"),
+        ("http://www.gone.example", "http://gone.example", "http://www.gone.example"),
+        ("http://shop.example", "no address", "http://shop.example"),
+    ],
+)
+async def test_a_shop_is_known_by_the_name_it_gives_itself_where_that_is_the_same_place(
+    typed: str, home: str, found: str
+) -> None:
+    async with shop() as sandbox:
+        port = sandbox.url.rpartition(":")[2]
+        sandbox.home = f"{home}:{port}"
+        connector = aiohttp.TCPConnector(resolver=Everywhere())
+        async with aiohttp.ClientSession(connector=connector) as session:
+            made = await find_shop(f"{typed}:{port}", session, allow_private_hosts=True)
+    assert made.base == f"{found}:{port}"
+
+
+async def test_a_shop_that_sends_us_to_another_domain_is_only_named() -> None:
+    async with shop() as sandbox, shop() as other:
+        port, elsewhere = (one.url.rpartition(":")[2] for one in (sandbox, other))
+        sandbox.host.moved_to = f"http://other.example:{elsewhere}"
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Everywhere())) as session:
+            with pytest.raises(InvalidInputError, match=r"another address .other\.example"):
+                await find_shop(f"http://shop.example:{port}", session, allow_private_hosts=True)
+            sandbox.host.moved_to = f"http://www.shop.example:{elsewhere}"
+            found = await find_shop(f"http://shop.example:{port}", session, allow_private_hosts=True)
+        assert found.base == f"http://www.shop.example:{elsewhere}"
+
+
+async def test_without_a_scheme_https_is_tried_before_plain_http() -> None:
+    asked: list[str] = []
+
+    class Watching(Everywhere):
+        async def resolve(
+            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+        ) -> list[ResolveResult]:
+            asked.append(f"{host}:{port}")
+            raise OSError("no such name")
+
+    connector = aiohttp.TCPConnector(resolver=Watching(), use_dns_cache=False)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        with pytest.raises(InvalidInputError, match="Check the address"):
+            await find_shop("shop.example", session, allow_private_hosts=True)
+    assert list(dict.fromkeys(asked)) == ["shop.example:443", "shop.example:80"]
