@@ -130,13 +130,16 @@ def takes_guests(capabilities: frozenset[Capability], terms: RewardTerms) -> boo
 
 
 def _meanings(connector: Connector, terms: RewardTerms) -> list[str]:
+    """What the merchant's choices mean on this platform, in its words where it has some."""
     explains: Mapping[Capability | Binding, str] = connector.explains
     if terms.coupon_id is not None:
-        if Capability.SHARED_LIMIT_PER_CUSTOMER in connector.capabilities:
-            return []
+        limit = Capability.SHARED_LIMIT_PER_CUSTOMER
         otherwise = "Everybody who knows the code can use it, and as often as the coupon allows."
-        return [explains.get(Capability.SHARED_LIMIT_PER_CUSTOMER, otherwise)]
+        return [explains[limit]] if limit in explains else [otherwise] * (limit not in connector.capabilities)
     said = [explains[terms.binding]] if terms.binding in explains else []
+    said += [
+        explains[need.capability] for need in _NEEDS if need.applies(terms) and need.capability in explains
+    ]
     if not takes_guests(connector.capabilities, terms):
         otherwise = "Members without an account in this store get no code; --binding open would reach them."
         said.append(explains.get(Capability.CODES_FOR_GUESTS, otherwise))

@@ -52,12 +52,14 @@ async def change(services: Services, store_id: int, settings: Mapping[str, str],
 
 
 def notes(services: Services, store: StoreRow) -> list[str]:
-    """What the settings mean on the store's platform, where that is not plain."""
-    capabilities = services.connector(store).capabilities
-    if Capability.CODE_RETURNS_ON_CANCEL not in capabilities:
-        return []
-    if returns_setting(store.settings) is Returns.ON_FULL_REFUND:
-        return [
-            "A cancelled order gives its code back in the store itself; after a full refund we make a new one."
-        ]
-    return ["A cancelled order gives its code back in the store itself, whatever `returns` says."]
+    """What the settings mean on the store's platform, in its words where it has some."""
+    connector = services.connector(store)
+    by_platform = Capability.CODE_RETURNS_ON_CANCEL in connector.capabilities
+    otherwise = ["A cancelled order gives its code back in the store itself."] if by_platform else []
+    said = connector.explains.get(Capability.CODE_RETURNS_ON_CANCEL)
+    found = otherwise if said is None else [said]
+    if by_platform and returns_setting(store.settings) is Returns.ON_FULL_REFUND:
+        found.append("After a full refund we make a new code.")
+    if writes_birthdays(store.settings) and Capability.WRITE_BIRTHDAY in connector.explains:
+        found.append(connector.explains[Capability.WRITE_BIRTHDAY])
+    return found

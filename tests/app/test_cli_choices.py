@@ -111,7 +111,7 @@ async def test_a_stores_settings_are_shown_and_changed(merchant: CommandLine) ->
     assert after == {**before, "returns": "on_full_refund", "birthday_key": "born"}
     said = await merchant.said("settings", "1")
     assert "on_full_refund" in said
-    assert "after a full refund we make a new one" in said
+    assert "After a full refund we make a new code." in said
     assert "on_cancel" in await merchant.failed("settings", "1", "--set", "returns=maybe", status=2)
     assert "KEY=VALUE" in await merchant.failed("settings", "1", "--set", "returns", status=2)
     assert (await merchant.read("settings", "1"))["settings"] == after
