@@ -11,6 +11,7 @@ from functools import cache
 
 from aiohttp import web
 
+from connectors.stripe.client import API_VERSION
 from sandbox.server import Handler
 from sandbox.stripe import StripeSandbox
 from sandbox.stripe_limits import template
@@ -32,6 +33,7 @@ class Exchange:
     sent: str
     status: int
     received: bytes
+    version: str | None  # the API version that was asked for
 
     @property
     def kind(self) -> tuple[str, str, str, str, int]:
@@ -51,8 +53,9 @@ class Listening(StripeSandbox):
             if isinstance(answer, web.Response) and not asked.path.startswith(_ELSEWHERE):
                 sent, url = (await asked.read()).decode(), asked.rel_url
                 body = answer.body if isinstance(answer.body, bytes) else b""
+                version = asked.headers.get("Stripe-Version")
                 self.exchanges.append(
-                    Exchange(asked.method, url.path, url.raw_query_string, sent, answer.status, body)
+                    Exchange(asked.method, url.path, url.raw_query_string, sent, answer.status, body, version)
                 )
             return answer
 
@@ -73,6 +76,8 @@ def problems(exchanges: list[Exchange]) -> Iterator[str]:
         seen[each.kind] += 1
         if seen[each.kind] > _ALIKE:
             continue
+        if each.version != API_VERSION:
+            yield f"asked {each.method} {each.path}: in version {each.version}"
         found = spec.request(each.method, each.path, each.query, each.sent)
         # Stripe refuses what does not fit the document; so do its answers then.
         if each.status != 400:

@@ -58,7 +58,7 @@ async def everything(sandbox: StripeSandbox, session: aiohttp.ClientSession) -> 
         StoreAccess(found.external_id, found.credentials, options, found.api_base), session
     )
     await store.facts()
-    await store.subscribe("http://127.0.0.1:1/webhooks/stripe/one", Secret("unused"))
+    await store.subscribe("https://127.0.0.1:1/webhooks/stripe/one", Secret("unused"))
     who = {"customer": "cus_Sbx00000000003", "subtotal_minor": 5_000, "code": "WELCOME10"}
     sandbox.till.subscribe(who)
     order = str(sandbox.place_order({**who, "field": ["dob", "1990-04-03"]})["order"])
@@ -99,12 +99,13 @@ async def everything(sandbox: StripeSandbox, session: aiohttp.ClientSession) -> 
     assert (await store.restore(drafts[1], known[1])).external_id != known[1].external_id
     assert isinstance(store, WritesBirthdays)
     await store.write_birthday("cus_Sbx00000000003", Birthday(4, 3, 1990))
-    await store.unsubscribe("http://127.0.0.1:1/webhooks/stripe/one")
+    await store.unsubscribe("https://127.0.0.1:1/webhooks/stripe/one")
 
 
 @needs_document
-async def test_every_request_of_ours_and_every_answer_is_valid() -> None:
-    sandbox = Listening(World(SMALL, base_is_total=True))
+@pytest.mark.parametrize("mode", ["test", "live"])
+async def test_every_request_of_ours_and_every_answer_is_valid(mode: str) -> None:
+    sandbox = Listening(World(SMALL, base_is_total=True), mode=mode)
     sandbox.limiter_on = False
     exchanges: list[Exchange] = []
     sandbox.exchanges = exchanges
@@ -116,6 +117,7 @@ async def test_every_request_of_ours_and_every_answer_is_valid() -> None:
         assert spec.request(each.method, each.path, each.query, each.sent) == [], each
         answer = json.loads(each.received)
         assert spec.answer(each.method, each.path, each.status, answer) == [], each
+        assert f'"livemode":{"false" if mode == "live" else "true"}'.encode() not in each.received
         asked.add((each.method, each.path.rsplit("/", 1)[0] if each.path.count("/") > 2 else each.path))
     assert {method for method, _ in asked} == {"GET", "POST", "DELETE"}
     assert len(exchanges) > 60

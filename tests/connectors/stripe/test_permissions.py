@@ -20,6 +20,7 @@ from tests.connectors.stripe.conftest import Opener
 EVERY = (*PERMISSIONS, WEBHOOK_ENDPOINTS)
 NEEDED = [each for each in EVERY if each.is_needed]
 OTHERS = [each for each in EVERY if not each.is_needed]
+PASSED_ON = ("Authorization", "Content-Type", "Stripe-Version")
 ADDRESS = "http://127.0.0.1:1/webhooks/stripe/token"
 
 
@@ -127,11 +128,7 @@ async def test_any_server_that_speaks_the_api_will_do_also_below_a_path(
 ) -> None:
     async def forward(request: web.Request) -> web.Response:
         url = sandbox.url + request.path_qs.removeprefix("/stripe")
-        headers = {
-            name: request.headers[name]
-            for name in ("Authorization", "Content-Type")
-            if name in request.headers
-        }
+        headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
         data = await request.read()
         async with session.request(request.method, url, headers=headers, data=data) as answer:
             return web.Response(
