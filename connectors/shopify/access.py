@@ -56,9 +56,11 @@ class AccessToken:
         if lasting := self._known.get("token"):
             return lasting
         async with self._turn:
-            token = self._known.get("access_token")
-            if token is None or token == self._refused or self._is_over("access", _RENEW_BEFORE_END):
-                token = await self._renewed()
+            token = self._good()
+            if token is None:
+                await self._renew()
+                # What another process renewed may have ended since; what we are given now is good.
+                token = self._good() or await self._renew()
             return token
 
     def drop(self, refused: Secret) -> bool:
@@ -72,13 +74,18 @@ class AccessToken:
         """Refreshes a pair whose refresh token has lived a month; asks nothing otherwise. Raises PlatformError."""
         async with self._turn:
             if "refresh_token" in self._known and self._is_over("refresh", _REFRESH_BEFORE_END):
-                await self._renewed()
+                await self._renew()
+
+    def _good(self) -> Secret | None:
+        token = self._known.get("access_token")
+        is_bad = token == self._refused or self._is_over("access", _RENEW_BEFORE_END)
+        return None if is_bad else token
 
     def _is_over(self, name: str, before: timedelta) -> bool:
         end = ends_at(self._known, name)
         return end is None or self._clock() >= end - before
 
-    async def _renewed(self) -> Secret:
+    async def _renew(self) -> Secret:
         """Another process's newer token, or a new one of our own."""
         if self._access.keeper is None:
             self._known = await self._ask(self._known)

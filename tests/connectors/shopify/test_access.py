@@ -92,6 +92,17 @@ async def test_two_workers_refresh_once() -> None:
         assert keeper(access).renewals == 1
 
 
+async def test_what_another_process_renewed_long_ago_is_not_used_any_more() -> None:
+    async with a_shop() as shop:
+        access = ending(await shop.installed(), "access", minutes=-90)
+        theirs = {**access.credentials, "access_token": Secret("shpat_theirs_of_an_hour_ago")}
+        kept = OneKeeper(theirs)
+        before = shop.sandbox.requests
+        await shop.store(replace(access, keeper=kept)).facts()
+        assert kept.renewals == 1
+        assert shop.sandbox.requests == before + 3, "no call with a token that has ended"
+
+
 async def test_a_refresh_whose_answer_is_lost_can_be_tried_again() -> None:
     async with a_shop() as shop:
         access = await shop.installed(patience_seconds="0")
