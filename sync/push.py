@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from connectors.base import Connector, Store
 from rewards.codes import grant_key, promotion_code
@@ -29,6 +30,7 @@ _Pair = tuple[GrantToPush, CodeDraft]
 Progress = Callable[[int, int], None]  # codes done, codes in all
 
 _RENEWED_AT_ONCE = 500
+_RECORDED_AT_ONCE = 250
 _PAUSE_SECONDS = 60.0  # where the platform names no time itself
 
 
@@ -220,17 +222,22 @@ async def _record(
         PushOutcome(grant.id, answer.external_id, answer.coupon_external_id, answer.refused)
         for grant, answer in zip(claimed, answers, strict=True)
     ]
+    # A transaction for a few: PostgreSQL may compare each of them with each.
+    for start in range(0, len(outcomes), _RECORDED_AT_ONCE):
+        some = outcomes[start : start + _RECORDED_AT_ONCE]
+        await services.database.retrying(partial(_record_some, services, store, some))
 
-    async def record(connection: Connection) -> None:
-        await grants.record_push(
-            connection,
-            store.id,
-            outcomes,
-            returns=code_returns(services.connector(store).capabilities, store),
-            now=services.clock(),
-        )
 
-    await services.database.retrying(record)
+async def _record_some(
+    services: Services, store: StoreRow, outcomes: Sequence[PushOutcome], connection: Connection
+) -> None:
+    await grants.record_push(
+        connection,
+        store.id,
+        outcomes,
+        returns=code_returns(services.connector(store).capabilities, store),
+        now=services.clock(),
+    )
 
 
 async def _postpone(services: Services, store: StoreRow, error: RetryLaterError) -> None:
