@@ -43,10 +43,12 @@ class Bodies:
             },
         }
         if with_birthday:
-            field = self._views.birth_field(person, "facts", "birth_date")
-            body["metafields"] = (
-                [{k: field[k] for k in ("namespace", "key", "value", "type")}] if field else []
-            )
+            found = [self._views.birth_field(person, *name.split(".")) for name in self._views.field_names()]
+            body["metafields"] = [
+                {name: field[name] for name in ("namespace", "key", "value", "type")}
+                for field in found
+                if field
+            ]
         return body
 
     def order_body(self, sale: Sale) -> View:

@@ -27,7 +27,7 @@ class Subscribed:
     number: int
     topic: str  # ORDERS_PAID
     uri: str
-    with_birthday: bool
+    metafields: list[dict[str, str]]
     created_at: str
 
     @property
@@ -44,7 +44,7 @@ class Subscribed:
             "name": None,
             "filter": None,
             "includeFields": [],
-            "metafields": [{"namespace": "facts", "key": "birth_date"}] if self.with_birthday else [],
+            "metafields": self.metafields,
             "createdAt": self.created_at,
             "updatedAt": self.created_at,
         }
@@ -78,12 +78,11 @@ class HookDesk:
         if any((found.topic, found.uri) == (topic, uri) for found in self._found.values()):
             message = "Address for this topic has already been taken"
             return None, [{"field": ["webhookSubscription", "uri"], "message": message}]
-        wanted = content.get("metafields") or []
         made = Subscribed(
             number=next(self._numbers),
             topic=topic,
             uri=uri,
-            with_birthday={"namespace": "facts", "key": "birth_date"} in wanted,
+            metafields=[dict(field) for field in content.get("metafields") or []],
             created_at=self.clock().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
         self._found[made.gid] = made
@@ -119,7 +118,7 @@ class HookDesk:
         event = self._id("event")
         for found in list(self._found.values()):
             if found.topic == topic.replace("/", "_").upper():
-                self._send(topic, found.uri, body(found.with_birthday), event)
+                self._send(topic, found.uri, _with_fields(body(bool(found.metafields)), found), event)
         if self.app_uri:
             self._send(topic, self.app_uri, body(False), event)
 
@@ -140,6 +139,15 @@ class HookDesk:
 
     def _id(self, kind: str) -> str:
         return str(uuid.uuid5(_NAMES, f"{self.shop}/{kind}/{next(self._posts)}"))
+
+
+def _with_fields(body: Mapping[str, Any], found: Subscribed) -> Mapping[str, Any]:
+    """The body with those metafields only that the subscription asks for."""
+    if "metafields" not in body:
+        return body
+    asked = [(field["namespace"], field["key"]) for field in found.metafields]
+    kept = [field for field in body["metafields"] if (field["namespace"], field["key"]) in asked]
+    return {**body, "metafields": kept}
 
 
 def signed(body: bytes, secret: str) -> str:

@@ -114,6 +114,10 @@ class Views:
         """Says something in a shop with classic accounts only: with new ones nobody has a password to switch it on."""
         return self.states.get(number, "ENABLED" if self.customer_accounts == "CLASSIC" else "DISABLED")
 
+    def field_names(self) -> list[str]:
+        """The metafields that any customer has, as "NAMESPACE.KEY"."""
+        return sorted({"facts.birth_date", *(name for _, name in self.metafields)})
+
     def birth_field(self, person: Person, namespace: str | None, key: str) -> View | None:
         """A metafield of a customer: one that was written, or the birth date that the shop had."""
         value = self.metafields.get((customer_number(person), f"{namespace}.{key}"))

@@ -89,7 +89,7 @@ class ShopifyStore:
 
     async def is_subscribed(self, address: str) -> bool:
         """Shopify deletes what it gives up; what is listed is on."""
-        return await subscriptions.is_subscribed(self._client, address, self._topics)
+        return await subscriptions.is_subscribed(self._client, address, self._topics, self._rules)
 
     async def unsubscribe(self, address: str) -> None:
         """Takes our webhooks at `address` out again."""

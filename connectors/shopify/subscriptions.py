@@ -18,10 +18,16 @@ from connectors.shopify.webhooks import COMPLIANCE_TOPICS, ShopifyWebhooks
 from rewards.errors import RetryLaterError
 
 
+class _Field(msgspec.Struct, frozen=True):
+    namespace: str
+    key: str
+
+
 class _Found(msgspec.Struct):
     id: str
     topic: str
     uri: str
+    metafields: list[_Field] = []
 
 
 class _PageInfo(msgspec.Struct, rename="camel"):
@@ -72,7 +78,7 @@ async def subscribe(
     """Makes the subscriptions at `address` exactly these topics; their ids."""
     missing, kept = set(topics), []
     for found in await _at(client, address):
-        if found.topic in missing:
+        if found.topic in missing and found.metafields == _fields(found.topic, rules):
             missing.discard(found.topic)
             kept.append(found.id)
         else:
@@ -80,9 +86,16 @@ async def subscribe(
     return kept + [await _create(client, topic, address, rules) for topic in sorted(missing)]
 
 
-async def is_subscribed(client: ShopifyClient, address: str, topics: Sequence[str]) -> bool:
-    """True when all these topics are subscribed at `address`."""
-    return {found.topic for found in await _at(client, address)}.issuperset(topics)
+async def is_subscribed(
+    client: ShopifyClient, address: str, topics: Sequence[str], rules: CustomerRules
+) -> bool:
+    """True when all these topics are subscribed at `address`, with the birthdays that are read now."""
+    found = await _at(client, address)
+    return {each.topic for each in found if each.metafields == _fields(each.topic, rules)}.issuperset(topics)
+
+
+def _fields(topic: str, rules: CustomerRules) -> list[_Field]:
+    return [_Field(rules.namespace, rules.key)] if topic in _WITH_BIRTHDAY else []
 
 
 async def unsubscribe(client: ShopifyClient, address: str) -> None:
@@ -104,9 +117,7 @@ async def _at(client: ShopifyClient, address: str) -> Sequence[_Found]:
 
 
 async def _create(client: ShopifyClient, topic: str, address: str, rules: CustomerRules) -> str:
-    content: dict[str, object] = {"uri": address, "format": "JSON"}
-    if topic in _WITH_BIRTHDAY:
-        content["metafields"] = [{"namespace": rules.namespace, "key": rules.key}]
+    content: dict[str, object] = {"uri": address, "format": "JSON", "metafields": _fields(topic, rules)}
     data = await client.call("webhook_create", {"topic": topic, "webhookSubscription": content}, _Outcome)
     if data.result.user_errors:
         raise refusal(data.result.user_errors)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connectors.base import Noun, Page, Window
+from connectors.base import Noun, Page, RawDelivery, Secret, StoreOptions, Window
+from connectors.shopify import CONNECTOR
 from connectors.shopify.store import ShopifyStore
 from rewards.changes import Change, CustomerSaved, LookAgain, OrderSaved
 from rewards.errors import RefusedError, RetryLaterError
@@ -244,3 +246,29 @@ async def test_a_wrong_setting_is_told_to_the_merchant() -> None:
     async with a_shop(replace(FEW, orders=5)) as shop:
         facts = await (await opened(shop, accounts="vip")).facts()
         assert any("accounts" in notice and "tag:" in notice for notice in facts.notices)
+
+
+async def test_posts_bring_the_birthday_from_the_metafield_that_is_read_now() -> None:
+    async with a_shop(FEW) as shop:
+        address = "http://127.0.0.1:9/webhooks/shopify/token"
+        store, desk = await opened(shop), shop.sandbox.hook_desk
+        await store.subscribe(address, Secret("x"))
+        assert await store.is_subscribed(address)
+        settings = {"birthday_key": "loyalty.born_on"}
+        store = await opened(shop, **settings)
+        assert not await store.is_subscribed(address), "the daily look sets it up again"
+        await store.subscribe(address, Secret("x"))
+        assert await store.is_subscribed(address)
+        number, person = next(iter(shop.sandbox.customers.items()))
+        await store.write_birthday(number, Birthday(5, 17, 1990))
+        desk.emit(
+            "customers/update",
+            lambda with_it: shop.sandbox.bodies.customer_body(person, with_birthday=with_it),
+        )
+        body = shop.sandbox.hooks.sent[-1].body
+        delivery = RawDelivery({"x-shopify-topic": "customers/update"}, body, "")
+        [change] = CONNECTOR.webhooks.parse(delivery, StoreOptions("EUR", "UTC", settings))
+        assert isinstance(change, CustomerSaved)
+        assert change.customer.birthday == Birthday(5, 17, 1990)
+        fields = json.loads(body)["metafields"]
+        assert [(field["namespace"], field["key"]) for field in fields] == [("loyalty", "born_on")]
