@@ -22,6 +22,7 @@ from connectors.woocommerce.mapping import (
     OrderData,
     customer_change,
     order_change,
+    utc,
 )
 from rewards.changes import Change, Ignored
 from rewards.errors import InvalidInputError, RefusedError
@@ -72,6 +73,17 @@ class _Head(msgspec.Struct):
     status: str = ""
 
 
+class _Newest(msgspec.Struct):
+    """The latest order, by its date or its last change."""
+
+    date_created_gmt: str | None = None
+    date_modified_gmt: str | None = None
+
+
+# By what orders are sorted, the field that says it, and the filter for what is before.
+_BY_DATE = ("date", "date_created_gmt", "before")
+_BY_CHANGE = ("modified", "date_modified_gmt", "modified_before")
+_NEWEST = msgspec.json.Decoder(list[_Newest])
 _HEAD = msgspec.json.Decoder(_Head)
 _HEADS = msgspec.json.Decoder(list[_Head])
 
@@ -129,9 +141,12 @@ class History:
 
         Customers and coupons have no trustworthy "changed since", so they are always read whole.
         """
-        listing, changed = _LISTINGS[noun], _chosen(noun, since, self._options.settings)
-        params = {**changed, "_fields": "id", "per_page": "1"}
-        total = (await self._client.get(listing.path, _ANY.decode, params)).total
+        changed = _chosen(noun, since, self._options.settings)
+        if noun is Noun.ORDERS:
+            total, changed = await self._up_to_the_newest(changed)
+        else:
+            params = {**changed, "_fields": "id", "per_page": "1"}
+            total = (await self._client.get(_LISTINGS[noun].path, _ANY.decode, params)).total
         if total < 0:  # a host that strips the header: one window, read until a page is not full
             return [Window(noun, {"from": 1, "to": None, "total": total, "filter": changed})]
         pages = -(-total // PER_PAGE)
@@ -144,6 +159,21 @@ class History:
             )
             for start, end in pairwise([0, *ends])
         ]
+
+    async def _up_to_the_newest(self, changed: dict[str, str]) -> tuple[int, dict[str, str]]:
+        """How many orders there are, and a filter that keeps them: what comes later is for the next reading.
+
+        So the list only becomes shorter while it is read, and its length tells by how much. An order that goes while
+        another comes would leave the length as it was, and one more would slip to a page that was read already.
+        """
+        by, field, bound = _BY_CHANGE if "modified_after" in changed else _BY_DATE
+        params = {**changed, "_fields": f"id,{field}", "per_page": "1", "orderby": by, "order": "desc"}
+        newest = await self._client.get(_LISTINGS[Noun.ORDERS].path, _NEWEST.decode, params)
+        moments = [utc(getattr(head, field)) for head in newest.value]
+        if not moments or moments[0] is None:
+            return newest.total, changed
+        end = _gmt(moments[0] + timedelta(seconds=1))  # the bound itself is left out
+        return newest.total, {**changed, bound: end, "dates_are_gmt": "true"}
 
     async def read(self, window: Window, after: Mapping[str, object] | None) -> AsyncIterator[Page]:
         """The window's pages; while one is being used the next is already being fetched.

@@ -28,13 +28,32 @@ async def read_ids(store: WooCommerceStore, window: Window) -> list[str]:
     ]
 
 
-async def test_windows_cover_every_page_and_the_last_has_no_end() -> None:
+async def test_windows_cover_what_there_is_and_leave_the_rest_to_the_next_reading() -> None:
     async with standing(SEED) as (sandbox, store):
+        started = sandbox.now()
         windows = await store.windows(Noun.ORDERS, None)
         assert len(windows) >= 8
         assert windows[-1].spec["to"] is None
-        late = sandbox.place_order({"email": "late@people.example", "subtotal_minor": 100})
-        assert str(late["order"]) in await read_ids(store, windows[-1])
+        late = str(sandbox.place_order({"email": "late@people.example", "subtotal_minor": 100})["order"])
+        seen = [number for window in windows for number in await read_ids(store, window)]
+        assert seen == [str(1_001 + number) for number in range(1_000)]
+        (window,) = await store.windows(Noun.ORDERS, started)
+        assert await read_ids(store, window) == [late]
+
+
+@pytest.mark.parametrize("is_since", [False, True])
+async def test_an_order_that_goes_while_another_comes_lets_none_slip_by(is_since: bool) -> None:
+    """The list is as long as before, and yet all that follows has moved up by one."""
+    async with standing(SEED) as (sandbox, store):
+        since = min(sale.updated_at for sale in sandbox.world.sales) if is_since else None
+        windows = await store.windows(Noun.ORDERS, since)
+        seen = set(await read_ids(store, windows[0]))
+        for number in ("1001", "1002"):
+            sandbox.trash_order(number)
+            sandbox.place_order({"email": "new@people.example", "subtotal_minor": 100})
+        for window in windows[1:]:
+            seen |= set(await read_ids(store, window))
+        assert {str(1_001 + number) for number in range(1_000)} <= seen
 
 
 @pytest.mark.parametrize("orders", [1, 100, 101, 799, 1_701])
