@@ -212,6 +212,6 @@ def _in_words(refusal: RefusedError) -> RefusedError:
         return refusal
     return RefusedError(
         "The store has another active promotion code with this text (resource_already_exists). Switch that one off in "
-        "the Stripe Dashboard under Coupons, then repair this one.",
+        "the Stripe Dashboard under Coupons.",
         code=refusal.code,
     )

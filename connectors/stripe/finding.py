@@ -22,7 +22,7 @@ from rewards.records import Coupon, KnownCode
 
 T = TypeVar("T")
 
-_AT_ONCE = 32
+_AT_ONCE = 16
 _PAGE = 100
 _FEW = 10  # of so few codes of a coupon each is asked for by itself
 _EXPAND = ["promotion.coupon.applies_to"]
