@@ -29,6 +29,7 @@ from storage.secrets import SecretBox, new_key
 from storage.stores import StoreRow
 from sync.history import run_import
 from sync.maintenance import maintain
+from sync.privacy import erase_store
 from sync.services import Services
 from tests.sync.shops import rows
 from webhooks.draining import drain
@@ -246,6 +247,27 @@ async def test_an_uninstall_ends_everything_and_opening_the_app_again_takes_it_u
     app.sandbox.hooks.replay()
     await app.heard()
     assert await app.statuses() == [("active",)], "late news of the old uninstall ends nothing"
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_a_shop_is_erased_when_shopify_asks_for_it_unless_it_has_come_back(
+    app: App, comes_back: bool
+) -> None:
+    await app.opens()
+    await run_import(app.services, (await app.store()).id)
+    known = "SELECT count(*) > 0 FROM members WHERE email IS NOT NULL"
+    assert await rows(app.services.database, known) == [(True,)]
+    app.sandbox.uninstall()
+    await app.heard()
+    if comes_back:
+        app.sandbox.install_again()
+        await app.opens()
+    told = {"shop_id": 61_000_000_001, "shop_domain": app.sandbox.shop}
+    app.sandbox.hook_desk.emit("shop/redact", lambda _: told)
+    await app.heard()
+    await erase_store(app.services, (await app.store()).id)
+    assert await rows(app.services.database, known) == [(comes_back,)]
+    assert await app.statuses() == [("active" if comes_back else "uninstalled",)]
 
 
 async def test_a_permission_that_is_taken_back_is_told_at_once(app: App) -> None:
