@@ -234,6 +234,8 @@ class ShopifySandbox(Sandbox):
         number = int(request.match_info["number"])
         operation = self.bulk.operations.get(f"gid://shopify/BulkOperation/{number}")
         path = (operation.path or operation.partial_path) if operation else None
+        if operation and operation.is_expired:
+            return web.Response(status=403, text="<Error><Code>ExpiredToken</Code></Error>")
         if path is None:
             return web.Response(status=404, text="<Error><Code>NoSuchKey</Code></Error>")
         if request.query.get("Signature") != file_signature(number):

@@ -43,6 +43,7 @@ class Operation:
     path: Path | None = None
     partial_path: Path | None = None
     count: int = 0
+    is_expired: bool = False  # the address of its file, after seven days
 
     @property
     def gid(self) -> str:

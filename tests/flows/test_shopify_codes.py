@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rewards.errors import InvalidInputError
 from rewards.records import Benefit, BenefitKind, Binding
 from sandbox.shopify import ShopifySandbox
 from sandbox.shopify_discounts import Discount
@@ -108,6 +109,30 @@ async def test_codes_for_chosen_goods_are_verified_with_their_goods(stage: Stage
     assert "cannot be combined" in found.difference
     assert found.repaired
     assert set(held.products) == set(many)
+
+
+@pytest.mark.parametrize(
+    ("benefit", "word"),
+    [
+        (
+            Benefit(
+                BenefitKind.PERCENTAGE,
+                basis_points=1_000,
+                product_external_ids=("8000000001",),
+                collection_external_ids=("4000000001",),
+            ),
+            "only one of them",
+        ),
+        (Benefit(BenefitKind.FREE_PRODUCT, product_external_ids=("a-mug",)), "have numbers"),
+        (Benefit(BenefitKind.PERCENTAGE, basis_points=1_000, first_time_only=True), "first orders"),
+    ],
+)
+async def test_what_shopify_cannot_give_is_said_when_the_reward_is_added(
+    stage: Stage, benefit: Benefit, word: str
+) -> None:
+    shop = await stage.open(ShopifySandbox, customers=5, orders=5)
+    with pytest.raises(InvalidInputError, match=word):
+        await shop.rewards("birthday", benefit=benefit)
 
 
 async def test_a_shop_that_changes_its_kind_of_accounts_is_read_by_the_new_kind(stage: Stage) -> None:

@@ -92,6 +92,19 @@ async def test_a_part_whose_lines_come_in_no_order_is_not_gone_on_with() -> None
         assert set(numbers(pages)) == {str(5_000_000_001 + number) for number in range(MANY.orders)}
 
 
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
+async def test_a_file_whose_address_has_expired_is_written_again(status: str) -> None:
+    async with a_shop(MANY) as shop:
+        store = await opened(shop)
+        operation, cursor = await operation_of(shop, store)
+        if status == "FAILED":
+            shop.sandbox.bulk.end_early(operation, status, lines=2_500)
+        operation.is_expired = True
+        pages = await read(store, EXPORT, cursor)
+        assert len(set(numbers(pages))) == len(numbers(pages)) == MANY.orders
+        assert len(shop.sandbox.bulk.operations) == 2
+
+
 async def test_a_new_export_that_ends_early_without_a_line_is_for_later() -> None:
     async with a_shop(MANY) as shop:
         store = await opened(shop)
