@@ -150,7 +150,10 @@ class Discounts:
         reason = why_not(draft, self._currency)
         if reason:
             return PushedCode(draft.code, refused=reason)
-        price = await self._lookups.price_minor(draft.benefit)
+        try:
+            price = await self._lookups.price_minor(draft.benefit)
+        except RefusedError as error:  # for all drafts of this reward, but perhaps for no other
+            return PushedCode(draft.code, refused=str(error))
         variables = {"discount": bound_input(draft, self._currency, price)}
         data = await self._client.call(f"{family(draft)}_create", variables, Made)
         if any(error.code == "TAKEN" for error in data.result.user_errors):
