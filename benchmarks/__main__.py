@@ -27,7 +27,7 @@ BENCHMARKS = (
     Benchmark(drain.NAMES, drain.run),
     *(Benchmark(names, run) for names, run in history.benchmarks()),
     *(Benchmark(names, run) for names, run in push.benchmarks()),
-    Benchmark(pools.NAMES, pools.run),
+    *(Benchmark(names, run) for names, run in pools.benchmarks()),
 )
 
 

@@ -1,4 +1,4 @@
-"""How many calls it takes to put codes that share a discount into a store, polls of their jobs included.
+"""How many calls it takes to put many codes into a store: such that share a discount, polls of their jobs included, or batches.
 
 No time is measured: the platform's jobs end when they end. What counts are calls, of which a shop has only so many.
 """
@@ -6,20 +6,27 @@ No time is measured: the platform's jobs end when they end. What counts are call
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from urllib.request import urlopen
 
 from benchmarks.harness import Bench, tell
 from benchmarks.results import Result, compared
 
-NAMES = ("pools.shopify.calls",)
-CODES, MOST_CALLS = 10_000, 60
+# By name: the platform, who can use the codes, and the most calls.
+CASES = {
+    "pools.shopify.calls": ("shopify", "open", 60),
+    "batches.woocommerce.calls": ("woocommerce", "bound", 110),
+}
+CODES = 10_000
 
 
-def run(bench: Bench) -> list[Result]:
+def run(name: str, bench: Bench) -> list[Result]:
     """Calls for ten thousand codes, from the first to the last one stored as pushed."""
-    sandbox = bench.start("-m", "sandbox", "shopify", "--orders=20", f"--customers={CODES}")
+    platform, binding, most_calls = CASES[name]
+    sandbox = bench.start("-m", "sandbox", platform, "--orders=20", f"--customers={CODES}")
     address = sandbox.hear()
-    folder = bench.folder / "pools"
+    folder = bench.folder / name
     folder.mkdir(mode=0o700, exist_ok=True)
     try:
         with bench.fresh(bench.migrated()) as database:
@@ -29,12 +36,21 @@ def run(bench: Bench) -> list[Result]:
                 bench.url(database),
                 str(folder),
                 json.dumps(address["connect"]),
+                platform,
+                binding,
+                address["url"],
             ).said
         with urlopen(f"{address['url']}/_sandbox/books", timeout=10) as answer:  # noqa: S310 - of our own
             books = json.load(answer)
     finally:
         sandbox.terminate()
     assert said["pushed"] == books["codes_in_store"] == CODES, f"{said}, {books}"
-    assert books["requests_refused"] == 0, f"{books['requests_refused']} requests were refused"
+    refused = books.get("requests_refused", 0)  # a platform without a limiter refuses none
+    assert refused == 0, f"{refused} requests were refused"
     tell(f"  {CODES:,} codes in {said['calls']} calls and {said['seconds']:.1f} s, nothing refused")
-    return [compared(NAMES[0], "calls", [float(said["calls"])], [MOST_CALLS], 1.0, more_is_better=False)]
+    return [compared(name, "calls", [float(said["calls"])], [most_calls], 1.0, more_is_better=False)]
+
+
+def benchmarks() -> list[tuple[tuple[str, ...], Callable[[Bench], list[Result]]]]:
+    """Names and what measures them."""
+    return [((name,), partial(run, name)) for name in CASES]
