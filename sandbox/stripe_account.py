@@ -64,6 +64,9 @@ class Account:
         seeded, seed = shop(world), world.seed
         self.id = f"acct_1Sbx{seed.number:012d}"
         self.is_live = False
+        self.api_version = (
+            "2026-10-28.endive"  # its default: the list of events is in it, whatever is asked for
+        )
         self.created = int(min(seeded.customers, key=lambda c: c.created).created) if seeded.customers else 0
         self.currency, self.time_zone = seed.currency.lower(), seed.time_zone
         self.customers: Shelf[CustomerRow] = Shelf(seeded.customers)
@@ -143,6 +146,8 @@ class Account:
         """The object as it is now."""
         if isinstance(row, (CouponRow, CodeRow)):
             return row.show(expand, now=self.now)
+        if isinstance(row, EventRow):
+            return self._event_as_written(row)
         shown = row.show(expand)
         if isinstance(row, SessionRow) and row.customer and "customer" in expand:
             shown["customer"] = self._customer_or_what_is_left(row.customer)
@@ -151,6 +156,15 @@ class Account:
     def _customer_or_what_is_left(self, external_id: str) -> Json:
         held = self.customers.by_id.get(external_id)
         return held.show() if held else {"id": external_id, "object": "customer", "deleted": True}
+
+    def _event_as_written(self, event: EventRow) -> Json:
+        """An event in the account's version; promotion codes had another shape before 2025-09-30."""
+        shown = event.show(api_version=self.api_version)
+        if event.data.get("object") == "promotion_code" and self.api_version < "2025-09-30":
+            older = {name: value for name, value in event.data.items() if name != "promotion"}
+            coupon = self.coupons.by_id.get(event.data["promotion"]["coupon"])
+            shown["data"] = {"object": {**older, "coupon": coupon.show(now=self.now) if coupon else None}}
+        return shown
 
     # -- customers ---------------------------------------------------------------------------------------------------
 

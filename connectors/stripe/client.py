@@ -92,8 +92,15 @@ class Client:
             http_client=self._http,
         )
 
-    async def page(self, path: str, params: Mapping[str, str], decoder: msgspec.json.Decoder[T]) -> T:
-        """One page of a list."""
+    async def page(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        decoder: msgspec.json.Decoder[T],
+        *,
+        endpoint: str | None = None,
+    ) -> T:
+        """One page of a list, or one object; then `endpoint` says it without the id."""
 
         async def once(_: int) -> T:
             try:
@@ -110,7 +117,7 @@ class Client:
             except (msgspec.DecodeError, UnicodeDecodeError):
                 raise errors.unreadable() from None
 
-        return await self._patiently("GET " + path, once)
+        return await self._patiently(endpoint or "GET " + path, once)
 
     async def call(self, endpoint: str, operation: Operation, shape: type[T]) -> T:
         """One read or write through the SDK; a write that is tried again asks for the same thing."""

@@ -23,7 +23,8 @@ from connectors.stripe import birthdays, mapping
 from connectors.stripe.billing import Dispute, dispute_saved
 from connectors.stripe.client import Client
 from connectors.stripe.errors import MISSING_PERMISSION
-from connectors.stripe.looks import FilledSession, Looks, birthday_in
+from connectors.stripe.looks import FilledSession, birthday_in
+from connectors.stripe.older import AllLooks
 from connectors.stripe.webhooks import TOPICS_BY_NOUN, changes_of_event
 from connectors.windows import even, tapering
 from rewards.changes import Change, Ignored, LookAgain
@@ -209,7 +210,7 @@ class History:
         self._client = client
         self._options = options
         self._clock = clock
-        self._looks = Looks(client, options.settings)
+        self._looks = AllLooks(client, options)
 
     async def windows(self, noun: Noun, since: datetime | None) -> Sequence[Window]:
         """Parts of about equal work; with `since` also the events that tell what changed in older objects."""

@@ -15,8 +15,8 @@ from connectors.stripe.codes import Codes
 from connectors.stripe.endpoints import Endpoints
 from connectors.stripe.errors import MISSING_PERMISSION
 from connectors.stripe.history import History
-from connectors.stripe.looks import Looks
 from connectors.stripe.mapping import Account, Deleted
+from connectors.stripe.older import AllLooks
 from connectors.stripe.permissions import PERMISSIONS, WEBHOOK_ENDPOINTS, missing, notice
 from connectors.stripe.tokens import API_KEY
 from rewards.changes import Change, LookAgain
@@ -51,7 +51,7 @@ class StripeStore:
         self._codes = Codes(self._client, access.options, clock)
         self._settings = access.options.settings
         self._clock = clock
-        self._looks = Looks(self._client, self._settings)
+        self._looks = AllLooks(self._client, access.options)
 
     async def facts(self) -> ShopFacts:
         """The account's name, time zone and currency, and what the key may not do."""
@@ -116,7 +116,7 @@ class StripeStore:
         return await self._codes.restore(draft, known)
 
     async def look(self, thing: LookAgain) -> Sequence[Change]:
-        """See `looks.Looks.look`."""
+        """See `older.AllLooks.look`."""
         return await self._looks.look(thing)
 
     async def write_birthday(self, customer_external_id: str, birthday: Birthday) -> None:

@@ -16,6 +16,7 @@ import msgspec
 
 from connectors.base import RawDelivery, Secret, StoreClaim, StoreOptions
 from connectors.stripe import billing, birthdays, mapping
+from connectors.stripe.client import API_VERSION
 from connectors.stripe.looks import FilledSession, birthday_in
 from rewards.changes import Change, CouponDeleted, CustomerDeleted, Ignored, LookAgain, Uninstalled
 from rewards.errors import BadSignatureError, MalformedDeliveryError
@@ -50,6 +51,7 @@ class _Event(msgspec.Struct, gc=False):
     data: _Data
     created: int = 0
     account: str | None = None
+    api_version: str | None = None
 
 
 class _Related(msgspec.Struct, gc=False):
@@ -116,6 +118,10 @@ _PARSERS: dict[str, Parse] = {
 
 # Thin events come only from an event destination; what they name is looked at again. No snapshot event says this.
 THIN_TOPICS = {"v1.promotion_code.fully_redeemed": "promotion_code"}
+# What is left of a deleted object has the same shape in all versions.
+_GONE = ("customer.deleted", "coupon.deleted")
+# Promotion codes got the shape that we read here (docs.stripe.com/changelog/clover/2025-09-30/polymorphic-coupon).
+_READABLE_SINCE = "2025-09-30"
 _COMPLETED = "checkout.session.completed"
 UNINSTALLED = "account.application.deauthorized"
 TOPICS = frozenset(_PARSERS) | {UNINSTALLED}
@@ -131,6 +137,7 @@ TOPICS_BY_NOUN = {
 _identity = msgspec.json.Decoder(_Identity)
 _origin = msgspec.json.Decoder(_Origin)
 _event = msgspec.json.Decoder(_Event)
+_id = msgspec.json.Decoder(mapping.Deleted)
 _thin_event = msgspec.json.Decoder(_ThinEvent)
 
 
@@ -210,10 +217,9 @@ class StripeWebhooks:
             return (Ignored("the app was taken out of an account that is connected with a key"),)
         if event.type == UNINSTALLED:
             return (Uninstalled(datetime.fromtimestamp(event.created, UTC) if event.created else None),)
-        change = _PARSERS[event.type](event.data.object, options)
-        if event.type == _COMPLETED and options.settings.get(birthdays.FIELD):
-            return (change, _birthday_typed(event.data.object, options))
-        return (change,)
+        if event.type not in _GONE and not _is_readable(event.api_version):
+            return (LookAgain(event.type, _id.decode(event.data.object).id),)
+        return changes_of_object(event.type, event.data.object, options)
 
 
 def _not_this_stores(is_live: bool, account: str | None, options: StoreOptions) -> Ignored | None:
@@ -230,6 +236,19 @@ def _not_this_stores(is_live: bool, account: str | None, options: StoreOptions) 
 def _look_again(event: _ThinEvent, options: StoreOptions) -> Sequence[Change]:
     elsewhere = _not_this_stores(event.livemode, event.context, options)
     return (elsewhere or LookAgain(THIN_TOPICS[event.type], event.related_object.id),)
+
+
+def changes_of_object(topic: str, shown: msgspec.Raw, options: StoreOptions) -> Sequence[Change]:
+    """What the object of an event says, in the version that we read."""
+    change = _PARSERS[topic](shown, options)
+    if topic == _COMPLETED and options.settings.get(birthdays.FIELD):
+        return (change, _birthday_typed(shown, options))
+    return (change,)
+
+
+def _is_readable(version: str | None) -> bool:
+    """True for the versions in which everything that we read has the same shape, "2026-10-28.endive"."""
+    return version is None or _READABLE_SINCE <= version[:10] <= API_VERSION[:10]
 
 
 def changes_of_event(body: msgspec.Raw, options: StoreOptions) -> Sequence[Change]:

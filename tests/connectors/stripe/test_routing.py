@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connectors.base import RawDelivery, Secret, StoreClaim, StoreOptions
+from connectors.base import Noun, RawDelivery, Secret, Store, StoreClaim, StoreOptions
 from connectors.stripe.webhooks import StripeWebhooks
-from rewards.changes import Change, CustomerSaved, Ignored, LookAgain, Uninstalled
+from rewards.changes import (
+    Change,
+    CouponSaved,
+    CustomerDeleted,
+    CustomerSaved,
+    Ignored,
+    LookAgain,
+    OrderSaved,
+    Uninstalled,
+)
 from rewards.errors import MalformedDeliveryError
+from sandbox.stripe import StripeSandbox
 from tests.connectors.stripe.case import CASE, signed
 from tests.contract.case import load_payload
 
@@ -84,3 +94,44 @@ def test_taking_out_the_app_does_not_end_a_store_that_has_a_key() -> None:
 def test_a_thin_event_of_another_shape_is_malformed() -> None:
     with pytest.raises(MalformedDeliveryError):
         said(post("promotion_code_fully_redeemed_thin", "token", related_object=None))
+
+
+@pytest.mark.parametrize("version", ["2020-08-27", "2025-08-27.basil", "2027-01-30.later"])
+def test_an_event_in_a_version_that_we_do_not_read_is_looked_up_instead(version: str) -> None:
+    """As in the list of events of an older account, and at an endpoint that was added without our version."""
+    delivery = post("promotion_code_updated", "token", api_version=version)
+    code = json.loads(delivery.body)["data"]["object"]["id"]
+    assert said(delivery) == LookAgain("promotion_code.updated", code)
+    assert isinstance(said(post("customer_deleted", "token", api_version=version)), CustomerDeleted)
+    assert isinstance(
+        said(post("account_application_deauthorized", "token", api_version=version)), Uninstalled
+    )
+
+
+@pytest.mark.parametrize("version", ["2025-09-30.clover", "2026-03-25.dahlia", "2026-10-28.endive", None])
+def test_an_event_whose_shapes_are_ours_is_read_as_it_stands(version: str | None) -> None:
+    assert isinstance(said(post("promotion_code_updated", "token", api_version=version)), CouponSaved)
+
+
+async def test_what_changed_in_an_older_account_is_read_in_our_version(
+    sandbox: StripeSandbox, store: Store
+) -> None:
+    """The list of events stays in the version in which each was written, whatever version is asked for."""
+    account = sandbox.account
+    account.api_version = "2020-08-27"
+    since = sandbox.clock() - timedelta(minutes=5)
+    account.create_coupon({"id": "ten", "percent_off": "10"})
+    account.create_code({"promotion": {"type": "coupon", "coupon": "ten"}, "code": "ONCE"})
+    placed = sandbox.place_order({"email": "guest@people.example", "subtotal_minor": 2_000, "code": "ONCE"})
+    sandbox.sign_up("Ada", "ada@people.example")
+    gone = sandbox.sign_up("Ben", "ben@people.example")
+    account.delete_customer(gone)
+    told: list[Change] = []
+    for noun in Noun:
+        windows = [w for w in await store.windows(noun, since) if w.spec["list"] == "events"]
+        async for page in store.read(windows[0], None):
+            told += page.changes
+    assert {c.coupon.code for c in told if isinstance(c, CouponSaved) and c.coupon.code} == {"ONCE"}
+    assert {c.order.external_id for c in told if isinstance(c, OrderSaved)} == {placed["order"]}
+    assert [c.customer.email for c in told if isinstance(c, CustomerSaved)] == ["ada@people.example"]
+    assert [c.external_id for c in told if isinstance(c, CustomerDeleted)] == [gone]
