@@ -148,10 +148,6 @@ class Site(Protocol):
         """The store that the platform calls so, with `is_new` False."""
         ...
 
-    async def update(self, external_id: str, installation: Installation) -> StoreSummary:
-        """Gives a known store new credentials and settings, nothing else. Raises NotFoundError."""
-        ...
-
 
 class WebInstall(Protocol):
     """A platform's pages."""

@@ -162,17 +162,6 @@ async def renew(
     )
 
 
-async def resume(
-    connection: Connection, store_id: int, *, api_base: str | None, settings: Mapping[str, str]
-) -> None:
-    """A paused store is active again, with these settings besides its own, and an address where one is given."""
-    await connection.execute(
-        """UPDATE stores SET status = 'active', status_reason = NULL, api_base = coalesce(%s, api_base),
-               settings = settings || %s::jsonb WHERE id = %s AND status <> 'uninstalled'""",
-        (api_base, Jsonb(dict(settings)), store_id),
-    )
-
-
 async def set_facts(connection: Connection, store_id: int, facts: ShopFacts) -> None:
     """Notes what the store says of itself."""
     await connection.execute(

@@ -10,7 +10,7 @@ from datetime import datetime
 from connectors.addresses import refuse_private
 from connectors.base import Connector, Installation, StoreAccess, StoreOptions
 from rewards.earning import WayKind, WayToEarn
-from rewards.errors import InvalidInputError, NotFoundError, PlatformError
+from rewards.errors import InvalidInputError, PlatformError
 from rewards.money import exponent
 from rewards.records import ShopFacts
 from storage import audit, programs, stores
@@ -98,21 +98,6 @@ async def install(
     async with services.database.transaction() as connection:
         store = await stores.by_id(connection, store_id)
     return Connected(store, known is None, address, note)
-
-
-async def update(services: Services, platform: str, installation: Installation) -> StoreRow:
-    """Gives a known store the credentials and settings of the installation; a paused one is active again.
-
-    Its webhooks stay as they are. Raises NotFoundError when the store is unknown or was uninstalled.
-    """
-    async with services.database.transaction() as connection:
-        store = await stores.by_external_id(connection, platform, installation.external_id)
-        if store is None or store.status == "uninstalled":
-            raise NotFoundError("This store is not installed. Install the app first.")
-        await stores.resume(
-            connection, store.id, api_base=installation.api_base, settings=installation.settings
-        )
-        return await _keep(connection, services, store.id, installation, "store.updated")
 
 
 def _connector(services: Services, platform: str) -> Connector:

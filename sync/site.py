@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import aiohttp
@@ -88,12 +88,6 @@ class PlatformSite:
         async with self.services.database.transaction() as connection:
             found = await stores.by_external_id(connection, self.platform, external_id)
         return None if found is None else self._summary(found)
-
-    async def update(self, external_id: str, installation: Installation) -> StoreSummary:
-        """See Site."""
-        named = replace(installation, external_id=external_id)
-        updated = await install.update(self.services, self.platform, named)
-        return self._summary(updated)
 
     def _summary(self, store: StoreRow, *, is_new: bool = False) -> StoreSummary:
         return StoreSummary(store.id, store.name, is_new, notices(self.services, store), store.status)

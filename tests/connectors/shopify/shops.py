@@ -69,9 +69,6 @@ class Pages:
         self.stores[installation.external_id] = replace(summary, is_new=False)
         return summary
 
-    async def update(self, external_id: str, installation: Installation) -> StoreSummary:
-        raise NotImplementedError
-
 
 @dataclass
 class Shop:
