@@ -56,7 +56,10 @@ async def open_services(
     try:
         await (migrate(database) if database.is_embedded else check_schema(database))
         box = SecretBox.open(settings.key_text, settings.data_dir)
-        async with open_session(allow_private_hosts=settings.allow_private_hosts) as session:
+        async with (
+            open_session(allow_private_hosts=settings.allow_private_hosts) as session,
+            open_session(allow_private_hosts=True) as operator_session,
+        ):
             yield Services(
                 database=database,
                 connectors=load_connectors(),
@@ -70,6 +73,7 @@ async def open_services(
                     for platform, app in settings.apps.items()
                 },
                 poll_minutes=settings.poll_minutes,
+                operator_session=operator_session,
             )
     finally:
         await database.close()

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from connectors.addresses import refuse_private
 from connectors.base import Connector, Installation, StoreAccess, StoreOptions
 from rewards.earning import WayKind, WayToEarn
 from rewards.errors import InvalidInputError, PlatformError
@@ -17,7 +16,7 @@ from storage import audit, programs, stores
 from storage.database import Connection
 from storage.stores import StoreRow
 from sync import store_settings
-from sync.services import Services
+from sync.services import API_BASE, Services
 from sync.subscriptions import address_of, polling_note, subscribe, why_not
 
 SETTING = "setting:"  # answers that begin so are the store's settings
@@ -47,10 +46,9 @@ async def connect(
     A new store gets a program of its own unless one is named. Nothing is stored when the credentials do not work.
     Raises InvalidInputError and PlatformError.
     """
-    api_base = answers.get("api-base", "")
-    if api_base and not services.allow_private_hosts:
-        await refuse_private(api_base)  # the session would refuse it too, in words of its own
-    made = await _connector(services, platform).install.installation(answers, services.session)
+    connector = _connector(services, platform)
+    session = services.session_for(connector, answers.get(API_BASE))
+    made = await connector.install.installation(answers, session)
     asked = {**made.settings, **_settings(answers)}
     return await install(services, platform, replace(made, settings=asked), program_id=program_id)
 
@@ -141,7 +139,7 @@ async def _facts(services: Services, connector: Connector, installation: Install
         api_base=installation.api_base,
         app=services.apps.get(connector.platform, {}),
     )
-    return await connector.open_store(access, services.session).facts()
+    return await connector.open_store(access, services.session_for(connector, access.api_base)).facts()
 
 
 async def _add(

@@ -20,6 +20,8 @@ from sync import keeper
 from sync.keeper import StoreKeeper
 from sync.turns import StoreShelf
 
+API_BASE = "api-base"  # the install option that names another server than the platform's own
+
 
 @dataclass(frozen=True)
 class Services:
@@ -31,13 +33,16 @@ class Services:
 
     database: Database
     connectors: Mapping[str, Connector]
-    session: aiohttp.ClientSession
+    session: aiohttp.ClientSession  # to public addresses only, unless the operator allows all
     clock: Callable[[], datetime]
     secret_box: SecretBox
     public_url: str | None = None
     allow_private_hosts: bool = False
     apps: Mapping[str, Mapping[str, Secret]] = field(default_factory=dict)
     poll_minutes: int = 15
+    operator_session: aiohttp.ClientSession | None = (
+        None  # to servers that the operator named; None: `session`
+    )
     # Whoever opens a store while it is open already stands in the same line.
     _budgets: MutableMapping[int, Budgets] = field(default_factory=WeakValueDictionary, repr=False)
     _renewals: asyncio.Semaphore = field(
@@ -61,7 +66,17 @@ class Services:
             app=self.apps.get(store.platform, {}),
             subscription_ids=store.subscription_ids,
         )
-        return self.connector(store).open_store(access, self.session)
+        connector = self.connector(store)
+        return connector.open_store(access, self.session_for(connector, store.api_base))
+
+    def session_for(self, connector: Connector, api_base: str | None) -> aiohttp.ClientSession:
+        """What requests to a store's server go through.
+
+        Where a platform's server is ours to name (`--api-base`), a name was given by the operator, at the command line or
+        in the settings, and may be near us. A shop's own address is a merchant's word.
+        """
+        by_operator = api_base and any(option.flag == API_BASE for option in connector.install.options)
+        return self.operator_session or self.session if by_operator else self.session
 
     def _turns(self, store_id: int) -> Budgets:
         turns = self._budgets.get(store_id)
