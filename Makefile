@@ -23,7 +23,7 @@ serve:
 	$(RUN) serve $(ARGS)
 
 test:
-	$(DEV) pytest $(ARGS)
+	$(DEV) pytest -n 2 --dist loadfile $(ARGS)
 
 # All four speak, also when an earlier one has something to say.
 check:
