@@ -94,9 +94,8 @@ async def _silence(services: Services, connection: Connection, store_id: int) ->
     if AWAITS_PING not in store.settings:
         return None
     explained = services.connector(store).explains.get(Capability.PINGS, "")
-    address = "/".join(
-        (store.webhook_address or "").split("/")[:3]
-    )  # the rest names the store to the platform alone
+    # The rest of the address names the store to the platform alone.
+    address = "/".join((store.webhook_address or "").split("/")[:3])
     return (
         f"The store took them, but no call of its has reached {address}, where Perennial has to be running. "
         f"{explained}"

@@ -55,7 +55,7 @@ async def test_free_shipping_where_the_platform_has_it(stage: Stage, kind: type[
     benefit = Benefit(BenefitKind.FREE_SHIPPING)
     able = stage.services.connectors[kind.platform].capabilities
     if Capability.FREE_SHIPPING not in able:
-        with pytest.raises(InvalidInputError, match="free.shipping"):
+        with pytest.raises(InvalidInputError, match=r"free.shipping"):
             await with_benefit(stage, kind, benefit)
         return
     shop, mine = await with_benefit(stage, kind, benefit)
