@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-AT_ONCE = 8  # parts that are read at the same time
+AT_ONCE = 8  # windows that are read at the same time
 
 
 def tapering(pages: int, least: int = 1) -> list[int]:

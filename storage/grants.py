@@ -97,7 +97,8 @@ async def record_push(
     await take_turn(connection, _turn(store_id))
     ids = [outcome.grant_id for outcome in outcomes]
     await connection.execute(
-        "SELECT FROM grants WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE", (sorted(ids),)
+        "SELECT FROM grants WHERE store_id = %s AND id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
+        (store_id, sorted(ids)),
     )
     values = {
         "store": store_id,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from connectors.base import Capability, Noun, Page, Store, Window
+from connectors.windows import AT_ONCE
 from rewards.changes import Change
 from rewards.errors import AccessRevokedError, PlatformError, RetryLaterError
 from storage import audit, imports, stores
@@ -25,7 +26,6 @@ from sync.services import Services
 BATCH = 2_000  # changes per transaction, about
 BACKLOG = 6_000  # changes read and not yet written, at most
 FLUSH_SECONDS = 2.0  # a slow shop's pages wait no longer than this for company
-AT_ONCE = 8  # windows read at the same time
 OVERLAP = timedelta(hours=1)  # read again before the last reading began: platforms' clocks and ours differ
 
 _NEEDS = {
