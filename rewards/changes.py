@@ -38,8 +38,8 @@ class CustomersMerged:
 class OrderSaved:
     """An order as it is now, refunds included where the platform lists them.
 
-    A payment that failed after all (a bank that took its days) is an order that is cancelled and was never paid: it
-    earns nothing, and a code that it carried counts as not used, whatever the merchant chose for refunds.
+    A payment that failed after all (a bank that took its days) is an order with status FAILED: it earns nothing, and a
+    code that it carried counts as not used, whatever the merchant chose for refunds. Paid later, it is like any other.
     """
 
     order: Order

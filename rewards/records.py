@@ -40,9 +40,13 @@ class Birthday(NamedTuple):
 
 
 class OrderStatus(StrEnum):
-    """Where an order stands, in our words; the platform's own word is kept beside it."""
+    """Where an order stands, in our words; the platform's own word is kept beside it.
+
+    FAILED: its payment failed. Until it is paid all the same it counts as cancelled.
+    """
 
     PENDING = "pending"
+    FAILED = "failed"
     PAID = "paid"
     REFUNDED = "refunded"
     CANCELLED = "cancelled"

@@ -23,6 +23,7 @@ class Till:
         self.account = account
         self._redeemed = redeemed
         self._delayed: dict[str, SessionRow] = {}
+        self._failed: dict[str, SessionRow] = {}
         self._subscribed: dict[str, InvoiceRow] = {}
 
     # -- Checkout ----------------------------------------------------------------------------------------------------
@@ -51,8 +52,16 @@ class Till:
         if succeeded:
             session.payment_status = "paid"
             self._charge(session.payment_intent, session.total, session.customer, session.email)
+        else:
+            self._failed[order] = session
         outcome = "succeeded" if succeeded else "failed"
         self.account.tell(f"checkout.session.async_payment_{outcome}", session)
+
+    def pay_after_all(self, order: str) -> None:
+        """The shopper pays the intent of a payment that failed, in another way: only the charge tells of it."""
+        session = self._failed.pop(order)
+        session.payment_status = "paid"
+        self._charge(order, session.total, session.customer, session.email)
 
     def _shopper_and_code(
         self, body: Mapping[str, object], subtotal: int

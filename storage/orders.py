@@ -14,7 +14,7 @@ from storage.database import Connection
 
 _NEWER = "coalesce(excluded.source_updated_at > o.source_updated_at, false)"
 _OLDER = "coalesce(excluded.source_updated_at < o.source_updated_at, false)"
-_RANK = "array_position(ARRAY['pending', 'paid', 'refunded', 'cancelled']::text[], {}::text)"
+_RANK = "array_position(ARRAY['pending', 'failed', 'paid', 'refunded', 'cancelled']::text[], {}::text)"
 _EXCLUDED_RANKS = f"{_RANK.format('excluded.status')} >= {_RANK.format('o.status')}"
 
 _ORDER_COLUMNS = (

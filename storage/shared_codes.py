@@ -8,7 +8,7 @@ from datetime import datetime
 from rewards.returns import CodeReturns
 from storage.database import Connection
 
-IS_CANCELLED = "(o.cancelled_at IS NOT NULL OR o.status = 'cancelled')"
+IS_CANCELLED = "(o.cancelled_at IS NOT NULL OR o.status IN ('cancelled', 'failed'))"
 IS_REFUNDED = """(o.status = 'refunded' OR (o.total_minor > 0 AND o.total_minor <= (
     SELECT sum(f.total_minor) FROM refunds f
     WHERE f.store_id = o.store_id AND f.order_external_id = o.external_id AND f.status = 'succeeded')))"""

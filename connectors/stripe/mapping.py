@@ -330,15 +330,11 @@ def order_of_session(session: Session) -> OrderSaved | Ignored:
 
 
 def order_that_failed(session: Session) -> OrderSaved | Ignored:
-    """A session whose delayed payment failed after all: an order that was never paid and is cancelled.
-
-    Stripe does not say when; the session's own time stands in.
-    """
+    """A session whose delayed payment failed after all; the same payment intent may still be paid in another way."""
     change = order_of_session(session)
     if isinstance(change, Ignored):
         return change
-    at = _time(session.created)
-    return OrderSaved(replace(change.order, status=OrderStatus.CANCELLED, paid_at=None, cancelled_at=at))
+    return OrderSaved(replace(change.order, status=OrderStatus.FAILED))
 
 
 def refund_saved(refund: RefundObject) -> RefundSaved | Ignored:

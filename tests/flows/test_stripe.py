@@ -135,6 +135,28 @@ async def test_a_delayed_payment_that_fails_gives_the_code_back_as_a_new_one(sta
     assert (await shop.codes())[0]["state"] == "redeemed"
 
 
+async def test_a_payment_that_failed_and_is_made_in_another_way_counts_and_earns(stage: Stage) -> None:
+    shop, sandbox = await with_codes(stage)
+    await shop.earns()
+    mine, *_ = await shop.codes()
+    before = await count_paid(stage, shop)
+    placed = await shop.ask(
+        "checkout", customer=mine["customer"], subtotal_minor=5_000, code=mine["code"], delayed=True
+    )
+    await stage.settle()
+    sandbox.till.settle(placed["order"], succeeded=False)
+    await stage.settle()
+    assert (await shop.books()).net == {}
+    stage.clock.passes(days=1)
+    sandbox.till.pay_after_all(placed["order"])
+    await shop.ask("replay")
+    await stage.settle()
+    assert await count_paid(stage, shop) == before + 1
+    (order,) = await orders_with(stage, shop)
+    assert (order["status"], order["is_paid"], order["total_minor"]) == ("paid", True, placed["total_minor"])
+    assert sum((await shop.books()).net.values()) > 0
+
+
 async def test_a_full_refund_gives_a_new_code_where_the_merchant_wants_that(stage: Stage) -> None:
     shop, _ = await with_codes(stage, returns="on_full_refund")
     mine, *_ = await shop.codes()

@@ -64,6 +64,8 @@ def _order_story(draw: st.DrawFn, external_id: str) -> list[Change]:
     if draw(st.booleans()):
         unpaid = replace(first, paid_at=None, status=OrderStatus.PENDING)
         told.insert(0, OrderSaved(_version(unpaid, -1)))
+        if not versioned and draw(st.booleans()):  # a payment that failed before another one came
+            told.insert(1, OrderSaved(replace(unpaid, status=OrderStatus.FAILED)))
     for number in range(draw(st.integers(0, 3))):
         told += _refund_story(draw, first, f"{external_id}-{number}")
     if draw(st.booleans()):

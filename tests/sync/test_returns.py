@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from datetime import timedelta
 
@@ -75,6 +76,40 @@ async def test_a_payment_that_failed_after_all_used_nothing(services: Services, 
     assert (await state(services, store))[0] == "returned"
     async with services.database.transaction() as connection:
         assert await jobs.stores_to_push(connection, services.clock()) == [store.id]
+
+
+async def test_a_payment_that_failed_and_came_in_another_way_counts_and_uses_its_code(
+    services: Services,
+) -> None:
+    """Whatever is told first: a bank's answer that is late changes nothing of what is paid."""
+    outcomes = set()
+    for arrangement in itertools.permutations(range(3)):
+        store, code = await granted(services, "stripe")
+        await pushed(services, store)
+        paid = replace(used("7", code, 5), source_updated_at=None)
+        waiting = replace(paid, status=OrderStatus.PENDING, paid_at=None)
+        told_of = [waiting, replace(waiting, status=OrderStatus.FAILED), paid]
+        for index in arrangement:
+            await told(services, store, OrderSaved(told_of[index]))
+        found = await rows(
+            services.database,
+            "SELECT status, paid_at, cancelled_at FROM orders WHERE store_id = %s",
+            store.id,
+        )
+        outcomes.add((await state(services, store), *found))
+    assert outcomes == {
+        (("redeemed", NOON + timedelta(minutes=7), "7"), ("paid", NOON + timedelta(minutes=7), None))
+    }
+
+
+async def test_a_failed_payment_waits_with_its_code_given_back_until_it_is_paid(services: Services) -> None:
+    store, code = await granted(services, "stripe")
+    await pushed(services, store)
+    failed = replace(used("7", code, 5), status=OrderStatus.FAILED, paid_at=None, source_updated_at=None)
+    await told(services, store, OrderSaved(failed))
+    assert (await state(services, store))[0] == "returned"
+    await told(services, store, OrderSaved(replace(failed, status=OrderStatus.PAID, paid_at=NOON)))
+    assert (await state(services, store))[0] == "redeemed"
 
 
 async def test_a_free_order_is_not_taken_for_a_refunded_one(services: Services) -> None:
