@@ -378,3 +378,5 @@ class Connector:
     web: WebInstall | None = None  # pages for merchants, below /install/<platform>
     # Which of the operator's settings sign webhooks of every store, beside what a store's own secrets sign.
     app_secrets: Sequence[str] = ()
+    # Whether they sign for a store of these settings. One connected otherwise may have the operator's app beside it.
+    app_signs: Callable[[Mapping[str, str]], bool] = lambda settings: True

@@ -91,13 +91,17 @@ WebAnswer: TypeAlias = Redirect | WebPage | Plain
 
 @dataclass(frozen=True, slots=True)
 class StoreSummary:
-    """An installed store; `notes` are for the merchant. `status` is "active", "paused" or "uninstalled"."""
+    """An installed store; `notes` are for the merchant. `status` is "active", "paused" or "uninstalled".
+
+    `settings` are the store's, the connector's own among them.
+    """
 
     id: int
     name: str
     is_new: bool
     notes: Sequence[str] = ()
     status: str = "active"
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class Site(Protocol):

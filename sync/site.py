@@ -90,4 +90,6 @@ class PlatformSite:
         return None if found is None else self._summary(found)
 
     def _summary(self, store: StoreRow, *, is_new: bool = False) -> StoreSummary:
-        return StoreSummary(store.id, store.name, is_new, notices(self.services, store), store.status)
+        return StoreSummary(
+            store.id, store.name, is_new, notices(self.services, store), store.status, store.settings
+        )

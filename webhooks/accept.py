@@ -22,7 +22,7 @@ from rewards.errors import (
 from storage import stores
 from storage.deliveries import NewDelivery
 from sync.services import Services
-from webhooks.answers import KEPT, NOTHING_KEPT, PONG, Answer, Counts
+from webhooks.answers import KEPT, NOTHING_KEPT, OF_ANOTHER_APP, PONG, Answer, Counts
 from webhooks.inbox import GroupCommit, InboxLimits
 from webhooks.known_stores import KnownStore, KnownStores
 from webhooks.wakeups import Wake, Wakeups
@@ -106,7 +106,7 @@ class Acceptor:
         claim = reader.claimed_store(delivery)
         of_app = self._app_secrets(connector)
         store = self._stores.remembered(platform, claim)
-        if store is not None and self._is_signed(reader, delivery, (*store.secrets, *of_app)):
+        if store is not None and self._is_signed(reader, delivery, _signers(connector, store, of_app)):
             await self._inbox.keep(self._post(reader, delivery, store))
             return KEPT
         async with asyncio.timeout(self.limits.answer_seconds):
@@ -114,7 +114,9 @@ class Acceptor:
             store = await self._stores.find(platform, claim, younger_than_seconds=_FRESH_SECONDS)
             if store is None:
                 return self._of_nobody(reader, delivery, of_app)
-            if not self._is_signed(reader, delivery, (*store.secrets, *of_app)):
+            if not self._is_signed(reader, delivery, _signers(connector, store, of_app)):
+                if self._is_signed(reader, delivery, of_app):
+                    return OF_ANOTHER_APP
                 raise BadSignatureError("No secret of the store signed this.")
             await self._inbox.keep(self._post(reader, delivery, store))
         return KEPT
@@ -166,6 +168,11 @@ class Acceptor:
     def _later(self) -> Answer:
         retry_after = self.limits.retry_after_seconds
         return Answer(503, "The post could not be kept now; send it again.", retry_after_seconds=retry_after)
+
+
+def _signers(connector: Connector, store: KnownStore, of_app: Sequence[Secret]) -> Sequence[Secret]:
+    """What may sign the store's posts: its own secrets, and the operator's where it is the operator's app that it has."""
+    return (*store.secrets, *of_app) if connector.app_signs(store.settings) else store.secrets
 
 
 def _named(headers: RawHeaders) -> dict[str, str]:

@@ -30,6 +30,7 @@ class Answer:
 
 KEPT = Answer(200, "kept")
 NOTHING_KEPT = Answer(200, "genuine, and of a store that is not here (any more)")
+OF_ANOTHER_APP = Answer(200, "genuine, and of an app that this store is not connected by")
 PONG = Answer(200, "ready")
 WRONG_METHOD = Answer(405, "Webhooks are sent with POST.")
 TOO_SLOW = Answer(400, "The body did not arrive in time.", closes=True)

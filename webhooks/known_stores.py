@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from connectors.base import Secret, StoreClaim
@@ -21,13 +22,14 @@ _Key = tuple[str, str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class KnownStore:
-    """A store's number and what may sign its posts; the state of the store does not matter here.
+    """A store's number and what may sign its posts, `settings` having a say; its state does not matter here.
 
     An uninstalled store still gets the platform's privacy posts, for as long as its row and secret exist.
     """
 
     id: int
     secrets: tuple[Secret, ...]
+    settings: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class KnownStores:
             row = await _row(connection, platform, token, external_id)
         store = None
         if row is not None:
-            store = KnownStore(row.id, self._secrets(row))
+            store = KnownStore(row.id, self._secrets(row), row.settings)
         self._remember(key, _Entry(store, read_at))
         return store
 

@@ -8,6 +8,7 @@ from connectors.shopify.customers import ACCOUNTS, BIRTHDAY_FIELD, EVERY, STANDA
 from connectors.shopify.discount_inputs import EXPLAINS, OPEN_PUSH_SIZE, why_not_benefit
 from connectors.shopify.install import ShopifyInstall
 from connectors.shopify.store import ShopifyStore
+from connectors.shopify.subscriptions import is_by_app
 from connectors.shopify.web import ShopifyWeb
 from connectors.shopify.webhooks import ShopifyWebhooks
 
@@ -42,4 +43,5 @@ CONNECTOR = Connector(
     refuses=why_not_benefit,
     web=ShopifyWeb(),
     app_secrets=APP_SECRETS,
+    app_signs=is_by_app,
 )

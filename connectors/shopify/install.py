@@ -13,7 +13,7 @@ from connectors.base import Installation, InstallOption, Secret, StoreAccess, St
 from connectors.shopify.access import app_secrets
 from connectors.shopify.shop import shop_domain
 from connectors.shopify.store import ShopifyStore
-from connectors.shopify.subscriptions import BY_API
+from connectors.shopify.subscriptions import by_own_app
 from rewards.errors import InvalidInputError
 
 
@@ -58,7 +58,7 @@ class ShopifyInstall:
             credentials=credentials,
             api_base=api_base,
             webhook_secrets=app_secrets(credentials),
-            settings=BY_API,
+            settings=by_own_app(credentials.get("client_id")),
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from connectors.base import Secret
 from connectors.shopify.client import ShopifyClient
 from connectors.shopify.customers import CustomerRules
 from connectors.shopify.failures import UserError, refusal
@@ -61,6 +62,23 @@ class _Outcome(msgspec.Struct):
 BY_APP: Mapping[str, str] = {"webhooks": "app"}
 BY_API: Mapping[str, str] = {"webhooks": "api"}
 _WITH_BIRTHDAY = ("CUSTOMERS_CREATE", "CUSTOMERS_UPDATE")
+
+
+_OWN_APP = "own_app"  # the client id of an app of the shop's own, where it is known
+
+
+def by_own_app(client_id: Secret | None) -> dict[str, str]:
+    """The settings of a store that an app of its own connects."""
+    return {**BY_API, **({_OWN_APP: client_id.reveal()} if client_id else {})}
+
+
+def is_by_app(settings: Mapping[str, str], client_id: Secret | None = None) -> bool:
+    """Whether a store of these settings is connected by the operator's app, or, given its client id, by the very same.
+
+    False: by an app of the shop's own.
+    """
+    is_same = client_id is not None and settings.get(_OWN_APP) == client_id.reveal()
+    return is_same or not BY_API.items() <= settings.items()
 
 
 def api_topics(settings: Mapping[str, str]) -> list[str]:

@@ -18,7 +18,7 @@ from connectors.shopify.access import app_secrets, base_url
 from connectors.shopify.grants import StaleIdTokenError, TokenDesk
 from connectors.shopify.id_tokens import InvalidIdTokenError, Merchant, merchant_of, signed_shop
 from connectors.shopify.shop import shop_domain
-from connectors.shopify.subscriptions import BY_APP
+from connectors.shopify.subscriptions import BY_APP, is_by_app
 from connectors.web import Plain, Redirect, Site, StoreSummary, WebAnswer, WebPage, WebRequest
 
 APP_BRIDGE = "https://cdn.shopify.com/shopifycloud/app-bridge.js"
@@ -30,6 +30,11 @@ _RELOAD, _PROOF = "shopify-reload", "frame"
 _READING = (
     "Your customers, discounts and orders are being read now. That goes on by itself: you can close this page.",
     "Reading gives nobody any points or codes; what is given for the past is yours to decide afterwards.",
+)
+_OTHER_APP = (
+    "This shop is connected with Perennial by an app of its own, which goes on as it is. Nothing was changed.",
+    "You can uninstall this app. Or, to go on with this one, uninstall the shop's own app and open this page again: "
+    "members, points and codes stay.",
 )
 _OPEN_IN_ADMIN = "Open Perennial in your shop's admin, under Apps."
 
@@ -80,6 +85,8 @@ class ShopifyWeb:
             store = await site.store(merchant.shop)
             if store is None or store.status != "active":
                 store = await _install(merchant, site, app)
+            elif not is_by_app(store.settings, app.client_id):
+                return _framed("Perennial is here already", _OTHER_APP, merchant.shop, app)
         except (InvalidIdTokenError, StaleIdTokenError):
             if "authorization" in request.headers or request.method != "GET":
                 return Plain(401, "The ID token is not good (any more).", headers=RETRY)

@@ -10,13 +10,16 @@ import pytest
 
 from connectors.base import Secret
 from connectors.shopify import CONNECTOR
+from connectors.shopify.subscriptions import BY_APP, by_own_app
+from storage import stores
 from storage.database import Database
 from storage.secrets import SecretBox
 from sync.services import Services
 from tests.connectors.shopify.case import PAYLOADS, deliver
 from tests.contract.case import load_payload
-from tests.webhooks.posts import Woken, inbox, install, raw, rows
+from tests.webhooks.posts import Shop, Woken, inbox, install, raw, rows
 from webhooks.accept import Acceptor
+from webhooks.draining import drain
 
 NEW, OLD = "shpss_the_new_one", "shpss_the_former_one"
 
@@ -25,9 +28,13 @@ NEW, OLD = "shpss_the_new_one", "shpss_the_former_one"
 class Lane:
     acceptor: Acceptor
     database: Database
+    services: Services
+    shop: Shop
 
-    async def post(self, secret: str, shop: str = "small-shop.myshopify.com", **bent: str) -> int:
-        payload = load_payload(PAYLOADS / "shop-redact.json")
+    async def post(
+        self, secret: str, shop: str = "small-shop.myshopify.com", what: str = "shop-redact", **bent: str
+    ) -> int:
+        payload = load_payload(PAYLOADS / f"{what}.json")
         made = deliver(payload.topic, payload.body, Secret(secret), datetime.now(UTC), "")
         headers = {**made.headers, "x-shopify-shop-domain": shop, **bent}
         return (await self.acceptor.accept(CONNECTOR.platform, "", raw(headers), made.body)).status
@@ -42,10 +49,9 @@ async def lane(services: Services, database: Database, secret_box: SecretBox) ->
         (shop.id,),
     )
     app = {"client_id": Secret("id"), "client_secret": Secret(NEW), "old_client_secret": Secret(OLD)}
-    acceptor = Acceptor(
-        replace(services, connectors={CONNECTOR.platform: CONNECTOR}, apps={CONNECTOR.platform: app}), Woken()
-    )
-    yield Lane(acceptor, database)
+    services = replace(services, connectors={CONNECTOR.platform: CONNECTOR}, apps={CONNECTOR.platform: app})
+    acceptor = Acceptor(services, Woken())
+    yield Lane(acceptor, database, services, shop)
     await acceptor.close()
 
 
@@ -66,3 +72,25 @@ async def test_a_wrong_signature_is_401_also_for_a_shop_that_is_not_here(lane: L
 async def test_a_genuine_post_of_a_shop_that_is_gone_is_answered_200_and_not_kept(lane: Lane) -> None:
     assert await lane.post(NEW, "long-gone.myshopify.com") == 200
     assert await inbox(lane.database) == []
+
+
+@pytest.mark.parametrize("by_app", [False, True])
+async def test_of_two_apps_in_one_shop_only_the_one_that_connects_it_can_end_it(
+    lane: Lane, by_app: bool
+) -> None:
+    settings = BY_APP if by_app else by_own_app(Secret("its own id"))
+    async with lane.database.transaction() as connection:
+        await stores.set_settings(connection, lane.shop.id, settings)
+    assert await lane.post(NEW, what="app-uninstalled") == 200, "or it would be sent for hours"
+    assert await lane.post(NEW) == 200, "also that its data shall go"
+    await drain(lane.services, lane.shop.id)
+    [store] = await rows(lane.database, "SELECT status FROM stores")
+    assert store["status"] == ("uninstalled" if by_app else "active")
+    assert len(await inbox(lane.database)) == (2 if by_app else 0)
+    assert (
+        await lane.post(lane.shop.secret, what="app-uninstalled", **{"x-shopify-webhook-id": "other"}) == 200
+    )
+    await drain(lane.services, lane.shop.id)
+    assert [row["status"] for row in await rows(lane.database, "SELECT status FROM stores")] == [
+        "uninstalled"
+    ]

@@ -16,8 +16,9 @@ import pytest
 
 from connectors.base import Secret
 from connectors.shopify.id_tokens import InvalidIdTokenError, merchant_of, signed_shop
+from connectors.shopify.subscriptions import by_own_app
 from connectors.shopify.web import APP_BRIDGE, ShopifyWeb
-from connectors.web import Plain, Redirect, WebPage, WebRequest
+from connectors.web import Plain, Redirect, StoreSummary, WebPage, WebRequest
 from rewards.errors import AccessRevokedError, RetryLaterError
 from sandbox.shopify import CLIENT_ID, CLIENT_SECRET
 from sandbox.shopify_oauth import OAuthDesk, query_hmac
@@ -194,6 +195,30 @@ async def test_opening_the_app_gives_a_shop_without_access_a_new_one(status: str
         assert isinstance(page, WebPage)
         assert len(pages.installed) == 2
         assert pages.installed[0].credentials != pages.installed[1].credentials
+
+
+async def test_a_shop_with_an_app_of_its_own_is_left_to_it_and_told_so() -> None:
+    async with a_shop() as shop:
+        pages = shop.pages()
+        pages.stores[shop.sandbox.shop] = StoreSummary(
+            7, "Ada's Shop", False, settings=by_own_app(Secret("own"))
+        )
+        granted = desk(shop).granted
+        page = await WEB.handle(loads(desk(shop).launch()), pages)
+        assert isinstance(page, WebPage)
+        assert "by an app of its own" in page.lines[0]
+        assert (pages.installed, desk(shop).granted) == ([], granted)
+        assert page.frame_ancestors[0] == f"https://{shop.sandbox.shop}"
+
+
+async def test_an_own_app_that_is_the_operators_too_is_one_app() -> None:
+    async with a_shop() as shop:
+        pages = shop.pages()
+        settings = by_own_app(Secret(CLIENT_ID))
+        pages.stores[shop.sandbox.shop] = StoreSummary(7, "Ada's Shop", False, settings=settings)
+        page = await WEB.handle(loads(desk(shop).launch()), pages)
+        assert isinstance(page, WebPage)
+        assert page.lines[0] == "Ada's Shop is connected."
 
 
 async def test_the_shop_is_who_the_token_says_and_not_who_the_address_says() -> None:
