@@ -242,7 +242,7 @@ class WooCommerceSandbox(WooCommerceTrade):
                     number = 0 if name == "create" else int(item["id"] if name == "update" else item)
                     shown = {"id": number, "error": problem.body}
                 answer.setdefault(name, []).append(shown)
-        return _json(answer)
+        return _json(answer or [])  # to PHP, nothing by name is an empty list
 
     # -- webhooks ----------------------------------------------------------------------------------------------------
 

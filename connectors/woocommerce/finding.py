@@ -88,7 +88,7 @@ async def _tried(is_whole: bool, base: str, session: aiohttp.ClientSession) -> F
     except CertificateError:
         raise
     except UnreachableError:
-        if is_whole or urlsplit(base).port:
+        if is_whole:
             raise
         return await _followed(base.replace("https:", "http:", 1), session)
 

@@ -356,6 +356,12 @@ async def test_a_batch_keeps_places_and_is_200_though_items_fail() -> None:
         assert answer["delete"][0]["error"]["data"]["status"] == 404
 
 
+async def test_a_batch_of_nothing_is_answered_with_an_empty_list() -> None:
+    """Seen on 8.0.3, 9.4.2 and 10.0.2; an object anywhere else."""
+    async with open_shop() as shop:
+        assert (await shop.call("POST", "coupons/batch", {"create": []}))[:2] == (200, [])
+
+
 async def test_the_code_of_a_trashed_coupon_is_free_again() -> None:
     async with open_shop() as shop:
         made = (await shop.call("POST", "coupons", {"code": "again"}))[1]

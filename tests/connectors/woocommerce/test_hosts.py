@@ -400,3 +400,12 @@ async def test_without_a_scheme_https_is_tried_before_plain_http() -> None:
         with pytest.raises(InvalidInputError, match="Check the address"):
             await find_shop("shop.example", session, allow_private_hosts=True)
     assert list(dict.fromkeys(asked)) == ["shop.example:443", "shop.example:80"]
+
+
+async def test_an_address_with_a_port_and_no_scheme_is_tried_over_plain_http_too() -> None:
+    async with (
+        WooCommerceSandbox(World(Seed(customers=3, orders=3))) as sandbox,
+        aiohttp.ClientSession() as session,
+    ):
+        typed = f"{sandbox.url.removeprefix('http://')}/wp-admin/"
+        assert (await find_shop(typed, session, allow_private_hosts=True)).base == sandbox.url
