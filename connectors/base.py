@@ -323,6 +323,8 @@ class StoreAccess:
     app: Mapping[str, Secret] = field(default_factory=dict)
     # What the platform calls the webhooks whose secrets we hold (`Subscription.external_ids`); None when nobody says.
     subscription_ids: Sequence[str] | None = None
+    # Whether a delivery with this key has come, so that what is waited for need not be asked for; None: nobody knows.
+    has_come: Callable[[str], Awaitable[bool]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,9 +78,14 @@ class BulkDesk:
     # What becomes of an export that asks for people while the app may not see them: None, "null" or "fail".
     hidden: Callable[[], str | None] = lambda: None
     operations: dict[str, Operation] = field(default_factory=dict)
+    # Cleared, exports run until it is set.
+    open: asyncio.Event = field(default_factory=asyncio.Event)
     _rendered: dict[tuple[str, str | None], Rendered] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _numbers: Iterable[int] = field(default_factory=lambda: itertools.count(8_000_000_001))
+
+    def __post_init__(self) -> None:
+        self.open.set()
 
     def start(self, query: str) -> tuple[Operation | None, list[dict[str, Any]]]:
         """A new operation, or Shopify's user errors."""
@@ -156,6 +161,7 @@ class BulkDesk:
     async def _run(self, operation: Operation) -> None:
         operation.status = "RUNNING"
         await asyncio.sleep(_MOMENT_SECONDS)
+        await self.open.wait()
         if self.hidden() == "fail" and any(name in operation.query for name in PERSONAL):
             operation.status, operation.error_code = "FAILED", "ACCESS_DENIED"
             operation.completed_at = self.clock()

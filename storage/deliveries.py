@@ -84,6 +84,14 @@ async def keep(connection: Connection, posts: Sequence[NewDelivery]) -> None:
     )
 
 
+async def has_come(connection: Connection, store_id: int, delivery_key: str) -> bool:
+    """Whether a post with this key was kept, handled or not."""
+    cursor = await connection.execute(
+        "SELECT FROM deliveries WHERE store_id = %s AND delivery_key = %s", (store_id, delivery_key)
+    )
+    return await cursor.fetchone() is not None
+
+
 # Asked for in binary form: as text, bodies are twice as long and have to be decoded.
 _CLAIM = """SELECT id, headers, body, attempts FROM deliveries
     WHERE store_id = %s AND state = 'waiting' AND {which} ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED"""

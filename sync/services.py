@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from weakref import WeakValueDictionary
 
 import aiohttp
 
 from connectors.base import Connector, Secret, Store, StoreAccess, StoreOptions
 from connectors.turns import Budgets
-from storage import stores
+from storage import deliveries, stores
 from storage.database import Database
 from storage.secrets import SecretBox
 from storage.stores import StoreRow
@@ -65,6 +66,7 @@ class Services:
             keeper=StoreKeeper(self.database, self.secret_box, store.id, self._renewals),
             app=self.apps.get(store.platform, {}),
             subscription_ids=store.subscription_ids,
+            has_come=partial(self._has_come, store.id),
         )
         connector = self.connector(store)
         return connector.open_store(access, self.session_for(connector, store.api_base))
@@ -77,6 +79,10 @@ class Services:
         """
         by_operator = api_base and any(option.flag == API_BASE for option in connector.install.options)
         return self.operator_session or self.session if by_operator else self.session
+
+    async def _has_come(self, store_id: int, delivery_key: str) -> bool:
+        async with self.database.transaction() as connection:
+            return await deliveries.has_come(connection, store_id, delivery_key)
 
     def _turns(self, store_id: int) -> Budgets:
         turns = self._budgets.get(store_id)

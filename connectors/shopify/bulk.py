@@ -22,12 +22,14 @@ from connectors.base import Page
 from connectors.shopify.client import ShopifyClient
 from connectors.shopify.documents import bulk_document
 from connectors.shopify.failures import UserError, error_for_status, refusal
+from connectors.shopify.webhooks import finished_key
 from rewards.changes import Change
 from rewards.errors import AppError, PlatformError, RefusedError, RetryLaterError
 
 _PAGE = 2_000
 _BLOCK_BYTES = 1 << 18
-_FIRST_POLL_SECONDS, _SLOWEST_POLL_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 5.0, 600.0
+_FIRST_POLL_SECONDS, _SLOWEST_POLL_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 15.0, 600.0
+_LISTEN_SECONDS = 0.5  # between looks for the post that tells of the end, which cost Shopify nothing
 # No limit in all: a large file takes long; but a silent connection is a cut one.
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
 _ID = re.compile(rb'^\{"id":"gid://shopify/\w+/(\d+)"', re.MULTILINE)
@@ -191,8 +193,19 @@ async def _ended(client: ShopifyClient, operation: Operation) -> _Operation:
             return found
         if time.monotonic() > until:
             raise RetryLaterError("Shopify is still writing the export.", retry_after_seconds=30)
-        await asyncio.sleep(pause)
+        await _pause(client, operation, pause)
         pause = min(pause * 1.5, _SLOWEST_POLL_SECONDS)
+
+
+async def _pause(client: ShopifyClient, operation: Operation, seconds: float) -> None:
+    """Waits until the next poll, or until a post has told of the export's end; one that is lost costs only the wait."""
+    left = seconds
+    while left > _LISTEN_SECONDS and client.has_come is not None:
+        await asyncio.sleep(_LISTEN_SECONDS)
+        if await client.has_come(finished_key(operation)):
+            return
+        left -= _LISTEN_SECONDS
+    await asyncio.sleep(left)
 
 
 async def _pages(

@@ -39,6 +39,7 @@ from rewards.errors import AppError, BadSignatureError, MalformedDeliveryError
 T = TypeVar("T")
 # How the title of a discount of ours ends: with the occasion, and where many share it with its last day.
 _OUR_TITLE = re.compile(r"\([a-z_]+:\d{4}\)(, until \d{4}-\d\d-\d\d)?$")
+_LONGEST_GID = 100
 _Reader = Callable[[bytes, StoreOptions], Sequence[Change]]
 
 
@@ -57,6 +58,10 @@ class _Numbered(msgspec.Struct):
 class _Discount(msgspec.Struct):
     admin_graphql_api_id: str
     title: str = ""
+
+
+class _Finished(msgspec.Struct):
+    admin_graphql_api_id: str
 
 
 class _Merge(msgspec.Struct):
@@ -170,6 +175,8 @@ def _ignored(reason: str) -> _Reader:
     return read
 
 
+_FINISHED = "bulk_operations/finish"
+
 _READERS: dict[str, _Reader] = {
     "customers/create": _customer,
     "customers/update": _customer,
@@ -190,7 +197,7 @@ _READERS: dict[str, _Reader] = {
     "discounts/redeemcode_removed": _ignored("The codes of a discount are compared every day."),
     "app/scopes_update": _shop_changed,
     "shop/update": _shop_changed,
-    "bulk_operations/finish": _ignored("Whoever started the export asks for its end."),
+    _FINISHED: _ignored("Whoever waits for the export's end looks for this post."),
     "customers/data_request": _privacy("export"),
     "customers/redact": _privacy("erase"),
     "shop/redact": _shop_redact,
@@ -237,7 +244,9 @@ class ShopifyWebhooks:
         raise BadSignatureError("The post is not signed with this app's client secret.")
 
     def delivery_key(self, delivery: RawDelivery) -> str:
-        """The webhook's id, which all tries of one delivery share."""
+        """The webhook's id, which all tries of one delivery share; that of an export's end names the export."""
+        if self.topic(delivery) == _FINISHED and (operation := _operation_in(delivery.body)):
+            return finished_key(operation)
         given = delivery.headers.get("x-shopify-webhook-id", "")
         if given and len(given) <= 200:
             return given
@@ -261,6 +270,19 @@ class ShopifyWebhooks:
             raise
         except (AppError, ValueError):  # an amount that is no number, a time beyond the calendar
             raise MalformedDeliveryError("The post holds a value that cannot be used.") from None
+
+
+def finished_key(operation: str) -> str:
+    """The delivery key of the post that tells that this bulk operation (a gid) has ended."""
+    return f"{_FINISHED} {operation}"
+
+
+def _operation_in(body: bytes) -> str | None:
+    try:
+        operation = msgspec.json.decode(body, type=_Finished).admin_graphql_api_id
+    except msgspec.MsgspecError:
+        return None
+    return operation if len(operation) <= _LONGEST_GID else None
 
 
 def signature(body: bytes, secret: Secret) -> bytes:

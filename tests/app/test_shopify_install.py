@@ -19,11 +19,12 @@ from pydantic import SecretStr
 from app.server import serving
 from app.settings import Settings
 from app.wiring import open_jobs
-from connectors.base import Noun, Secret
+from connectors.base import Noun, Secret, Window
 from connectors.shopify import CONNECTOR
+from connectors.shopify.webhooks import finished_key
 from sandbox.shopify import ADMIN_TOKEN, CLIENT_ID, ShopifySandbox
 from sandbox.world import Seed, World
-from storage import stores
+from storage import deliveries, stores
 from storage.database import Database, DatabaseSettings
 from storage.secrets import SecretBox, new_key
 from storage.stores import StoreRow
@@ -131,6 +132,18 @@ async def test_opening_the_app_connects_the_store_and_has_its_history_read(app: 
     assert not any(secret.encode() in sealed for secret in (await app.credentials()).values())
     read = await run_import(app.services, store.id)
     assert read.counts[Noun.ORDERS] == SEED.orders
+
+
+async def test_the_end_of_an_export_is_told_and_found_by_whoever_waits_for_it(app: App) -> None:
+    await app.opens()
+    store = await app.store()
+    async for _ in app.services.open_store(store).read(Window(Noun.ORDERS, {"search": ""}), None):
+        pass
+    await app.sandbox.hooks.quiet()
+    [operation] = app.sandbox.bulk.operations
+    async with app.services.database.transaction() as connection:
+        keys = [finished_key(operation), finished_key("gid://shopify/BulkOperation/1")]
+        assert [await deliveries.has_come(connection, store.id, key) for key in keys] == [True, False]
 
 
 async def test_the_page_is_framed_by_this_shop_and_its_first_script_is_app_bridge(app: App) -> None:

@@ -12,6 +12,7 @@ import pytest
 from connectors.base import Noun, Page, RawDelivery, Secret, StoreOptions, Window
 from connectors.shopify import CONNECTOR
 from connectors.shopify.store import ShopifyStore
+from connectors.shopify.webhooks import finished_key
 from rewards.changes import Change, CustomerSaved, LookAgain, OrderSaved
 from rewards.errors import RefusedError, RetryLaterError
 from rewards.records import Birthday, Customer
@@ -51,6 +52,25 @@ async def operation_of(shop: Shop, store: ShopifyStore) -> tuple[Operation, Mapp
     [operation] = shop.sandbox.bulk.operations.values()
     await shop.sandbox.bulk.settled()
     return operation, cursor
+
+
+async def test_a_post_that_tells_of_an_exports_end_ends_the_wait_for_it() -> None:
+    async with a_shop(FEW) as shop:
+        shop.sandbox.bulk.open.clear()
+        looked_for: list[str] = []
+
+        async def has_come(key: str) -> bool:
+            """The export ends, and its post comes, at the first look for it."""
+            looked_for.append(key)
+            shop.sandbox.bulk.open.set()
+            await shop.sandbox.bulk.settled()
+            return True
+
+        store = shop.store(replace(await shop.connected(), has_come=has_come))
+        pages = await read(store, EXPORT)
+        [operation] = shop.sandbox.bulk.operations.values()
+        assert looked_for == [finished_key(operation.gid)]
+        assert len(numbers(pages)) == FEW.orders
 
 
 @pytest.mark.parametrize("status", ["FAILED", "CANCELED", "EXPIRED"])

@@ -9,6 +9,7 @@ import pytest
 
 from connectors.base import RawDelivery, Secret, StoreClaim, StoreOptions
 from connectors.shopify import CONNECTOR
+from connectors.shopify.webhooks import finished_key
 from rewards.changes import (
     Change,
     CouponDeleted,
@@ -82,6 +83,16 @@ def test_all_tries_of_a_delivery_share_a_key_and_other_deliveries_do_not() -> No
     assert len(keys) == 3
     too_long = replace(post, headers=post.headers | {"x-shopify-webhook-id": "x" * 5_000})
     assert len(READER.delivery_key(too_long)) <= 200
+
+
+def test_the_post_of_an_exports_end_is_found_by_the_export() -> None:
+    post = delivery("bulk_operations-finish")
+    key = finished_key("gid://shopify/BulkOperation/147595010")
+    assert READER.delivery_key(post) == key
+    twice = replace(post, headers=post.headers | {"x-shopify-webhook-id": "by another subscription"})
+    assert READER.delivery_key(twice) == key, "one end, however often it is told"
+    for body in (b"{", b"{}", b'{"admin_graphql_api_id": "' + b"x" * 500 + b'"}'):
+        assert READER.delivery_key(replace(post, body=body)) == post.headers["x-shopify-webhook-id"]
 
 
 @pytest.mark.parametrize("name", ["orders-create", "orders-paid", "orders-updated", "orders-cancelled"])
