@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from rewards.records import Benefit, BenefitKind, Binding, CodeDraft, Coupon
 
 GONE = "it is gone from the store"
+REFUSED = "the store did not take it"
 USED = "it is used up in the store, but no order with it has come"
 
 _SAME_TIME = timedelta(minutes=1)  # some platforms keep times to the minute

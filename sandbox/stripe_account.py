@@ -341,7 +341,7 @@ class Account:
         check_names(promotion, {"type", "coupon"})
         coupon = self.coupons.get(str(promotion.get("coupon")), "coupon")
         if not coupon.valid(self.now):
-            raise StripeRefusal("This coupon is not valid.", param="promotion[coupon]")
+            raise StripeRefusal("This coupon is not valid.", param="promotion[coupon]", is_kept=True)
         return coupon
 
     def _check_limits(self, coupon: CouponRow, expires_at: int | None, limit: int | None) -> None:
@@ -363,6 +363,7 @@ class Account:
                     f"An active promotion code with `code: {text}` already exists.",
                     code="resource_already_exists",
                     param="code",
+                    is_kept=True,
                 )
 
     def _keep_code(self, code: CodeRow) -> None:

@@ -205,8 +205,8 @@ class Api:
                 f"{request.method} {request.path} ".encode() + (body or b"")
             ).hexdigest()
             if key not in self._replays:
-                self._replays[key] = (fingerprint, 200, answer())
-                return _response(200, self._replays[key][2], headers)
+                self._replays[key] = (fingerprint, *_to_keep(answer))
+                return _response(*self._replays[key][1:], headers)
             if self._replays[key][0] != fingerprint:
                 raise StripeRefusal(
                     "Keys for idempotent requests can only be used with the same parameters they were first used with.",
@@ -225,6 +225,16 @@ class Api:
         """An object as it is sent; rows are written for test mode."""
         body = _json(value)
         return body.replace(b'"livemode":false', b'"livemode":true') if self.account.is_live else body
+
+
+def _to_keep(answer: Callable[[], bytes]) -> tuple[int, bytes]:
+    """Status and body that are replayed for the key. Raises a refusal that comes before anything is done, and is not."""
+    try:
+        return 200, answer()
+    except StripeRefusal as refusal:
+        if not refusal.is_kept:
+            raise
+        return refusal.status, _json({"error": refusal.error})
 
 
 def _with_secret(endpoint: EndpointRow) -> Json:

@@ -26,9 +26,11 @@ class StripeRefusal(Exception):
         code: str | None = None,
         param: str | None = None,
         type: str = "invalid_request_error",
+        is_kept: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.is_kept = is_kept  # what came past the checks of parameters is replayed like any other answer
         self.error: Json = {"type": type, "message": message}
         if code:
             self.error |= {

@@ -36,6 +36,7 @@ class StoreOverview:
     coupons: int
     points: int
     grants: int
+    grants_refused: int  # and still of use to their members if the store took them
     deliveries_waiting: int
     deliveries_handled: int
     deliveries_broken: int
@@ -53,6 +54,8 @@ SELECT s.id, s.platform, s.external_id, s.name, s.status, s.status_reason, s.tim
     (SELECT coalesce(sum(e.points), 0)::bigint FROM ledger_entries e
      WHERE e.program_id = s.program_id AND e.store_id = s.id) AS points,
     (SELECT count(*) FROM grants g WHERE g.store_id = s.id) AS grants,
+    (SELECT count(*) FROM grants g WHERE g.store_id = s.id AND g.state = 'failed' AND g.valid_until >= %(now)s)
+        AS grants_refused,
     inbox.waiting AS deliveries_waiting, inbox.handled AS deliveries_handled, inbox.broken AS deliveries_broken
 FROM stores s JOIN programs p ON p.id = s.program_id
 CROSS JOIN LATERAL (
@@ -73,7 +76,7 @@ ORDER BY s.id
 """
 
 
-async def overview(connection: Connection, store_id: int | None = None) -> list[StoreOverview]:
+async def overview(connection: Connection, now: datetime, store_id: int | None = None) -> list[StoreOverview]:
     """All stores with their figures, oldest first, or one of them."""
-    cursor = await connection.execute(_OVERVIEW, {"store": store_id})
+    cursor = await connection.execute(_OVERVIEW, {"store": store_id, "now": now})
     return [StoreOverview(**row) for row in await cursor.fetchall()]

@@ -535,6 +535,7 @@ EXTRA_SQL: tuple[str, ...] = (
     "CREATE UNIQUE INDEX promotion_codes_own ON promotion_codes (store_id, code_key) WHERE NOT is_shared",
     "CREATE INDEX promotion_codes_shared ON promotion_codes (store_id, code_key) WHERE is_shared",
     "CREATE UNIQUE INDEX promotion_codes_current ON promotion_codes (store_id, grant_id) WHERE replaced_at IS NULL",
+    "CREATE INDEX grants_refused ON grants (store_id, id) WHERE state = 'failed'",
     "CREATE INDEX grants_returned ON grants (store_id, id) WHERE state = 'returned'",
     "CREATE INDEX birthday_writes_waiting ON birthday_writes (store_id, id) WHERE state = 'waiting'",
     "CREATE INDEX privacy_requests_by_store ON privacy_requests (store_id, id)",

@@ -12,7 +12,7 @@ from rewards.earning import WayKind, WayToEarn
 from rewards.errors import InvalidInputError, PlatformError
 from rewards.money import exponent
 from rewards.records import ShopFacts
-from storage import audit, programs, stores
+from storage import audit, programs, refused, stores
 from storage.database import Connection
 from storage.stores import StoreRow
 from sync import store_settings
@@ -83,6 +83,8 @@ async def install(
                 settings=installation.settings,
                 now=services.clock(),
             )
+            # What the store refused the old key may be granted to the new one.
+            await refused.try_again(connection, store_id, services.clock())
         store = await _keep(
             connection,
             services,

@@ -13,6 +13,7 @@ from storage.database import Connection
 from storage.stores import StoreRow
 from sync.history import run_import
 from sync.push import expire_store
+from sync.refused import try_some
 from sync.services import Services
 from sync.subscriptions import WebhookLook, look_after
 from sync.vanished import find_vanished
@@ -28,6 +29,7 @@ class ReconcileReport:
     codes: VerifyReport
     webhooks: WebhookLook
     vanished: int = 0  # orders that the store had deleted without a word
+    taken: int = 0  # codes that the store had refused before
 
 
 Progress = Callable[[str, int], None]  # what, and how many more of it
@@ -51,10 +53,11 @@ async def reconcile(
     read = await run_import(services, store_id, progress=lambda noun, more: say(noun.value, more))
     vanished = await find_vanished(services, store)
     expired = await expire_store(services, store_id)
-    codes = VerifyReport()
+    codes, taken = VerifyReport(), 0
     if Capability.WRITE_CODES in services.connector(store).capabilities:
+        taken = await try_some(services, store_id)
         codes = await verify_codes(services, store_id, progress=lambda more: say("codes", more))
-    report = ReconcileReport(read.counts, expired, codes, webhooks, vanished)
+    report = ReconcileReport(read.counts, expired, codes, webhooks, vanished, taken)
     async with services.database.transaction() as connection:
         await stores.set_reconciled(connection, store_id, local_today(started, store.time_zone))
         await _note(connection, store, report, services)
@@ -81,6 +84,7 @@ async def _note(connection: Connection, store: StoreRow, report: ReconcileReport
         "orders_vanished": report.vanished,
         "grants_expired": report.expired,
         "codes_checked": report.codes.checked,
+        "codes_taken_after_all": report.taken,
         "codes_that_differ": len(report.codes.differences),
         "webhooks": report.webhooks.state,
         "webhooks_note": report.webhooks.note,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from connectors.base import Capability
 from rewards.errors import InvalidInputError
 from rewards.returns import Returns, returns_setting
-from storage import audit, stores
+from storage import audit, refused, stores
 from storage.stores import StoreRow
 from sync.services import Services
 
@@ -38,6 +38,8 @@ async def change(services: Services, store_id: int, settings: Mapping[str, str],
             reason = services.connector(store).explains.get(Capability.WRITE_BIRTHDAY, otherwise)
             raise InvalidInputError(f"The store {store.name}: {reason}")
         await stores.set_settings(connection, store_id, settings)
+        # What a setting was in the way of can be asked for again.
+        await refused.try_again(connection, store_id, services.clock())
         await audit.record(
             connection,
             store.program_id,

@@ -6,17 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from connectors.base import Store
-from rewards.differences import can_be_repaired, code_difference, coupon_difference
+from rewards.differences import REFUSED, can_be_repaired, code_difference, coupon_difference
 from rewards.errors import RefusedError
 from rewards.records import CodeDraft, KnownCode
-from storage import coupons, grants, promotion_codes, stores
+from storage import coupons, grants, promotion_codes, refused, stores
 from storage.database import Connection
 from storage.grants import GrantToPush
 from storage.promotion_codes import Checked
 from storage.stores import StoreRow
 from sync.drafts import code_returns, drafts_for, known_code
+from sync.refused import try_all
 from sync.services import Services
 
+_IN_HAND = "it is being put into the store"
 _NOT_OURS = "the coupon is the store's own: put it right there, or change the reward"
 
 
@@ -68,6 +70,7 @@ async def verify_codes(
             drafts = await drafts_for(services, connection, store, batch) if batch else []
         if not batch:
             await _verify_coupons(services, store, platform, report)
+            await _verify_refused(services, store, report, repair=repair)
             return report
         await _verify_batch(services, store, platform, batch, drafts, report, repair=repair)
         after = batch[-1].id
@@ -89,6 +92,22 @@ async def _verify_coupons(services: Services, store: StoreRow, platform: Store, 
         report.checked += 1
         async with services.database.transaction() as connection:
             await coupons.record_look(connection, store.id, coupon, found, difference, now)
+
+
+async def _verify_refused(services: Services, store: StoreRow, report: VerifyReport, *, repair: bool) -> None:
+    """Codes that the store has refused so far; to repair them is to ask for them again."""
+    async with services.database.transaction() as connection:
+        waiting = await refused.refused(connection, store.id, services.clock())
+    if waiting and repair:
+        await try_all(services, store.id)
+    async with services.database.transaction() as connection:
+        stand = await refused.states(connection, store.id, [grant.id for grant in waiting])
+    for grant in waiting:
+        state, reason = stand[grant.id]
+        why = {"failed": reason, "decided": _IN_HAND}.get(state)
+        found = FoundDifference(grant.id, grant.code, REFUSED, repaired=why is None, refused=why)
+        report.differences.append(found)
+    report.checked += len(waiting)
 
 
 async def _verify_batch(

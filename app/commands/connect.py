@@ -167,7 +167,7 @@ async def _connect(
         output.document(_document(made, None if no_sync else counts))
         return
     async with services.database.transaction() as connection:
-        (now,) = await overview(connection, made.store.id)
+        (now,) = await overview(connection, services.clock(), made.store.id)
     _next_steps(made, now, no_sync)
 
 

@@ -26,7 +26,7 @@ from sync.subscriptions import WebhookState, notices
 async def stores(services: Services, as_json: bool) -> None:
     """List the connected stores and how they stand."""
     async with services.database.transaction() as connection:
-        found = await overview(connection)
+        found = await overview(connection, services.clock())
     if as_json:
         output.document({"stores": [_document(services, store) for store in found]})
     elif not found:
@@ -70,9 +70,18 @@ def _show(services: Services, found: list[StoreOverview]) -> None:
             output.say(
                 f"\nReading store {store.id} stopped: {store.sync_error} `perennial sync {store.id}` goes on."
             )
+        if store.grants_refused:
+            output.say(f"\nStore {store.id}: {_refused(store)}")
         for notice in notices(services, store):
             output.say(f"\nStore {store.id}: {notice}")
     output.say("\nTimes are each store's own.")
+
+
+def _refused(store: StoreOverview) -> str:
+    return (
+        f"{output.count(store.grants_refused, 'code')} refused by the store: `perennial codes {store.id} --state failed` "
+        f"says why. Some are tried again each day, all of them by `perennial coupons verify {store.id} --repair`."
+    )
 
 
 def _earning(store: StoreOverview) -> str:
@@ -172,6 +181,8 @@ async def reconcile(services: Services, store_id: int, as_json: bool) -> None:
         output.say(f"{output.count(report.vanished, 'order')} had been deleted in the store.")
     if report.expired:
         output.say(f"{output.count(report.expired, 'code')} ran out unused.")
+    if report.taken:
+        output.say(f"{output.count(report.taken, 'code')} that the store had refused went in now.")
     show_differences(store_id, report.codes.checked, _differences(report))
     output.say(_WEBHOOKS_FOUND[report.webhooks.state].format(note=report.webhooks.note))
 
@@ -193,6 +204,7 @@ def _report(store_id: int, report: ReconcileReport) -> Mapping[str, object]:
         "orders_vanished": report.vanished,
         "grants_expired": report.expired,
         "codes_checked": report.codes.checked,
+        "codes_taken_after_all": report.taken,
         "differences": _differences(report),
         "webhooks": report.webhooks.state,
         "webhooks_note": report.webhooks.note,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
@@ -140,13 +141,19 @@ class Client:
         made_before: Callable[[], Awaitable[T | None]],
     ) -> T:
         """One write that must not happen twice: before each further try `made_before` looks for what the last one
-        may have left. `operation` gets the number of the try, because Stripe replays a stored 500 for a key for a day.
+        may have left. `operation` gets the number of the try, because Stripe replays a stored answer for a key for a day.
         """
 
         async def once(attempt: int) -> T:
             if attempt and (found := await made_before()) is not None:
                 return found
-            return await self._through_sdk(operation(attempt), shape)
+            try:
+                return await self._through_sdk(operation(attempt), shape)
+            except errors.ReplayedRefusalError:
+                if (found := await made_before()) is not None:
+                    return found
+            # Refused some hours ago, by a try like this one: a number that none of them had.
+            return await self._through_sdk(operation(secrets.randbelow(2**53)), shape)
 
         return await self._patiently(endpoint, once)
 

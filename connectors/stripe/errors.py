@@ -54,6 +54,10 @@ class SlowDownError(RetryLaterError):
         self.whom = whom
 
 
+class ReplayedRefusalError(RefusedError):
+    """What Stripe answered to an earlier request with the same idempotency key; today it might answer differently."""
+
+
 class KeyRefusedError(AccessRevokedError):
     """The key itself is not accepted (401): it was rolled, deleted, or it is an access token that has ended."""
 
@@ -78,7 +82,11 @@ def from_answer(status: int, body: bytes | str | None, headers: Mapping[str, str
             "Stripe could not answer properly just now.",
             retry_after_seconds=_retry_after(headers, None),
         )
-    return _refusal(status, _read(body), _lower(headers).get("request-id", ""))
+    given = _lower(headers)
+    refusal = _refusal(status, _read(body), given.get("request-id", ""))
+    if isinstance(refusal, RefusedError) and given.get("idempotent-replayed") == "true":
+        return ReplayedRefusalError(str(refusal), code=refusal.code)
+    return refusal
 
 
 def unreachable() -> RetryLaterError:

@@ -253,3 +253,43 @@ async def test_the_codes_of_a_deleted_coupon_are_no_longer_given_out(stage: Stag
         "SELECT is_active FROM coupons WHERE store_id = %s AND code = 'SUMMER5'", shop.store.id
     )
     assert [row["is_active"] for row in others] == [True]
+
+
+async def test_codes_refused_for_want_of_a_permission_go_in_when_the_key_has_it(stage: Stage) -> None:
+    shop = await stage.open(StripeSandbox, customers=90, orders=60, birthday_share=1.0)
+    sandbox = cast(StripeSandbox, shop.sandbox)
+    lacks = sandbox.access.keys[sandbox.key].lacks
+    lacks.add("promotion_code_write")
+    await shop.rewards("birthday", validity_days=10)
+    await stage.tick()
+    refused = await stage.rows("SELECT state, state_reason FROM grants WHERE store_id = %s", shop.store.id)
+    assert {row["state"] for row in refused} == {"failed"}
+    assert all("promotion_code_write" in row["state_reason"] for row in refused)
+    lacks.clear()
+    await shop.reconciles()
+    assert {code["state"] for code in await shop.codes()} == {"pushed"}
+    mine, *_ = await shop.codes()
+    await shop.buys(mine["email"], 5_000, mine["code"])
+    await stage.settle()
+    assert (await shop.codes())[0]["state"] == "redeemed"
+
+
+async def test_a_code_taken_by_a_twin_goes_in_when_the_twin_is_switched_off(stage: Stage) -> None:
+    """The twin is for everybody, so nobody else may have its text; both ways to be asked again are tried."""
+    shop, sandbox = await with_codes(stage)
+    mine, *others = await shop.codes()
+    coupon = next(iter(sandbox.account.coupons)).id
+    (held,) = sandbox.account.codes_by_text[mine["code"].lower()]
+    sandbox.account.update_code(held.id, {"active": "false"})
+    twin = sandbox.account.create_code(
+        {"promotion": {"type": "coupon", "coupon": coupon}, "code": mine["code"]}
+    )
+    await stage.settle()
+    report = await verify_codes(stage.services, shop.store.id, repair=True)
+    (found,) = report.differences
+    assert "Switch that one off" in (found.refused or "")
+    sandbox.account.update_code(twin.id, {"active": "false"})
+    report = await verify_codes(stage.services, shop.store.id, repair=True)
+    assert [each.repaired for each in report.differences] == [True]
+    assert (await verify_codes(stage.services, shop.store.id)).differences == []
+    assert len(await shop.codes()) == 1 + len(others)

@@ -215,9 +215,14 @@ async def test_a_text_taken_by_a_twin_for_everybody_is_refused_with_what_to_do(
     (refused,) = await store.push([draft(1)])
     assert refused.refused
     assert "Switch that one off" in refused.refused
+    # Stripe keeps that answer for a day, and still: when the way is free, the code is made.
+    (again,) = await store.push([draft(1)])
+    assert again.refused == refused.refused
     sandbox.account.update_code(twin.id, {"active": "false"})
     (code,) = await store.push([draft(1)])
     assert code.refused is None
+    assert await store.push([draft(1)]) == [code]
+    assert len([each for each in sandbox.account.codes if each.code == code.code]) == 1
 
 
 async def test_a_used_code_is_given_back_as_a_new_one_with_the_same_text(
