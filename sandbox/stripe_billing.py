@@ -126,6 +126,7 @@ class InvoiceRow(Row):
     payment_intent: str | None = None  # None: nothing was to be paid
     subscription: str | None = None
     is_first: bool = True
+    status: str = "paid"
     discounts: list[DiscountRow] = field(default_factory=list)
     object: ClassVar[str] = "invoice"
 
@@ -145,7 +146,7 @@ class InvoiceRow(Row):
             "discounts": [d.show() if "discounts" in expand else d.id for d in self.discounts],
             "period_end": self.created,
             "period_start": self.created,
-            "status": "paid",
+            "status": self.status,
             "status_transitions": {
                 "finalized_at": self.created,
                 "marked_uncollectible_at": None,

@@ -20,7 +20,7 @@ import msgspec
 
 from connectors.base import Noun, Page, StoreOptions, Window
 from connectors.stripe import birthdays, mapping
-from connectors.stripe.billing import Dispute, dispute_saved
+from connectors.stripe.billing import EXPAND_INVOICE, Dispute, Invoice, dispute_saved, order_of_invoice
 from connectors.stripe.client import Client
 from connectors.stripe.errors import MISSING_PERMISSION
 from connectors.stripe.looks import FilledSession, birthday_in
@@ -78,6 +78,11 @@ class _Disputes(msgspec.Struct, gc=False):
     has_more: bool
 
 
+class _Invoices(msgspec.Struct, gc=False):
+    data: list[Invoice]
+    has_more: bool
+
+
 class _Coupons(msgspec.Struct, gc=False):
     data: list[mapping.CouponObject]
     has_more: bool
@@ -111,6 +116,7 @@ class _Listing:
     change: Callable[[Any, StoreOptions], Change]
     params: Mapping[str, str] = field(default_factory=dict)
     is_optional: bool = False  # a key without the permission for it reads the rest
+    is_rare: bool = False  # most accounts have none: read only where there is one
 
 
 _LISTINGS = {
@@ -136,6 +142,15 @@ _LISTINGS = {
         msgspec.json.Decoder(_Disputes),
         lambda dispute, _: dispute_saved(dispute),
         is_optional=True,
+    ),
+    # For the codes that were used on them: what was paid is told by their charges.
+    "invoices": _Listing(
+        "/v1/invoices",
+        msgspec.json.Decoder(_Invoices),
+        lambda invoice, _: order_of_invoice(invoice),
+        {"status": "paid", **{f"expand[{i}]": f"data.{name}" for i, name in enumerate(EXPAND_INVOICE)}},
+        is_optional=True,
+        is_rare=True,
     ),
     "coupons": _Listing(
         "/v1/coupons",
@@ -165,6 +180,7 @@ _PLANS: Mapping[Noun, tuple[str, Mapping[str, _Cut]]] = {
         {
             "disputes": partial(even, parts=1),
             "refunds": partial(even, parts=2),
+            "invoices": even,
             "sessions": even,
             "charges": partial(tapering, least=3),
         },
@@ -216,9 +232,13 @@ class History:
         """Parts of about equal work; with `since` also the events that tell what changed in older objects."""
         probe, plan = _PLANS[noun]
         start = int(since.timestamp()) if since else None
-        density = await self._density(_LISTINGS[probe], start)
+        density, absent = await asyncio.gather(
+            self._density(_LISTINGS[probe], start), self._absent(plan, start)
+        )
         found = []
         for name, cut in plan.items():
+            if name in absent:
+                continue
             edges = [start, *density.cuts(cut(density.pages)), None]
             found += [Window(noun, {"list": name, "gte": gte, "lt": lt}) for gte, lt in pairwise(edges)]
         if since:
@@ -229,11 +249,30 @@ class History:
 
     async def reads(self) -> int:
         """About how many requests reading everything takes."""
-        charges, customers = await asyncio.gather(
-            self._density(_LISTINGS["charges"], None), self._density(_LISTINGS["customers"], None)
+        charges, customers, any_invoice = await asyncio.gather(
+            self._density(_LISTINGS["charges"], None),
+            self._density(_LISTINGS["customers"], None),
+            self._holds_any(_LISTINGS["invoices"], None),
         )
-        # Sessions are about as many as charges; each window costs about half a page more.
-        return 2 * charges.pages + customers.pages + _OVERHEAD
+        # Sessions, and invoices where there are any, are at most about as many as charges; each window costs about half
+        # a page more.
+        return (3 if any_invoice else 2) * charges.pages + customers.pages + _OVERHEAD
+
+    async def _absent(self, names: Iterable[str], start: int | None) -> set[str]:
+        """Those of the lists that may hold nothing, and do."""
+        rare = [name for name in names if _LISTINGS[name].is_rare]
+        found = await asyncio.gather(*(self._holds_any(_LISTINGS[name], start) for name in rare))
+        return {name for name, holds in zip(rare, found, strict=True) if not holds}
+
+    async def _holds_any(self, listing: _Listing, start: int | None) -> bool:
+        """True when the list holds something since then; False as well for a key that may not read it."""
+        params = {**_plain(listing), **_range(start, None, 1)}
+        try:
+            return bool((await self._client.page(listing.path, params, _stubs)).data)
+        except RefusedError as refusal:
+            if listing.is_optional and refusal.code == MISSING_PERMISSION:
+                return False
+            raise
 
     async def recent_payments(self, since: datetime) -> int:
         """How many charges there were since, 100 at most."""

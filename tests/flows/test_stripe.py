@@ -9,6 +9,7 @@ import pytest
 from rewards.records import Benefit, BenefitKind, Binding
 from sandbox.server import CheckoutRefused
 from sandbox.stripe import StripeSandbox
+from sync.history import run_import
 from sync.verify import verify_codes
 from tests.flows.stage import Shop, Stage
 
@@ -98,6 +99,25 @@ async def test_a_lost_webhook_of_an_invoice_is_found_again_in_the_daily_look(sta
     assert (await shop.codes())[0]["state"] == "pushed"
     await shop.loses_webhooks(how_many=0)
     await shop.reconciles()
+    assert (await shop.codes())[0]["state"] == "redeemed"
+
+
+async def test_a_code_used_on_a_subscription_while_nothing_of_ours_ran_for_months_is_redeemed(
+    stage: Stage,
+) -> None:
+    """Its event is gone from Stripe's list; the invoice itself tells of the code when the past is read again."""
+    shop, sandbox = await with_codes(stage)
+    mine, *_ = await shop.codes()
+    await shop.loses_webhooks()
+    made = sandbox.till.subscribe(
+        {"customer": mine["customer"], "subtotal_minor": 3_000, "code": mine["code"]}
+    )
+    sandbox.account.events.rows.clear()
+    await run_import(stage.services, shop.store.id, is_full=True)
+    (order,) = await orders_with(stage, shop)
+    assert order == {
+        "external_id": made["order"], "status": "paid", "is_paid": True, "codes": 1, "total_minor": 2_700,
+    }  # fmt: skip
     assert (await shop.codes())[0]["state"] == "redeemed"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
@@ -174,3 +175,50 @@ async def test_a_key_that_may_not_read_disputes_reads_all_the_rest(
     charges = Window(Noun.ORDERS, {"list": "charges", "gte": None, "lt": None})
     with pytest.raises(RefusedError):
         [page async for page in store.read(charges, None)]
+
+
+async def test_codes_used_on_past_invoices_come_with_the_purchases_and_count_no_money(
+    sandbox: StripeSandbox, open_store: Opener
+) -> None:
+    """Also of subscriptions that began long before us: the list of events goes back 30 days only."""
+    till, account = sandbox.till, sandbox.account
+    asked_before = sandbox.requests
+    assert all(w.spec["list"] != "invoices" for w in await open_store().windows(Noun.ORDERS, None))
+    assert sandbox.requests - asked_before <= 32  # no invoice: no more is asked
+    paid = [
+        till.subscribe({"customer": f"cus_Sbx{number:011d}", "subtotal_minor": 3_000, "code": "WELCOME10"})
+        for number in (3, 5)
+    ]
+    till.subscribe({"customer": "cus_Sbx00000000006", "subtotal_minor": 3_000})
+    renewal = till.renew(str(paid[0]["subscription"]))
+    account.invoices.add(replace(account.invoices.rows[0], id="in_draft", status="draft"))
+    account.events.rows.clear()
+    store = open_store()
+    windows = [w for w in await store.windows(Noun.ORDERS, None) if w.spec["list"] == "invoices"]
+    told = [c for w in windows async for page in store.read(w, None) for c in page.changes]
+    orders = {c.order.external_id: c.order for c in told if isinstance(c, OrderSaved)}
+    assert len(told) == len(orders) == 2
+    assert set(orders) == {each["order"] for each in paid}
+    assert renewal not in orders
+    for order in orders.values():
+        assert (order.codes, order.status, order.total_minor) == (
+            ("promo_1Sbx00000000000001",),
+            OrderStatus.PENDING,
+            0,
+        )
+        assert order.discount_minor == 300
+
+
+async def test_a_key_that_may_not_read_invoices_reads_all_the_rest(
+    sandbox: StripeSandbox, open_store: Opener
+) -> None:
+    sandbox.till.subscribe({"customer": "cus_Sbx00000000003", "subtotal_minor": 3_000, "code": "WELCOME10"})
+    assert any(w.spec["list"] == "invoices" for w in await open_store().windows(Noun.ORDERS, None))
+    sandbox.access.keys[sandbox.key].lacks.add("invoice_read")
+    store = open_store()
+    windows = await store.windows(Noun.ORDERS, None)
+    assert windows
+    assert all(w.spec["list"] != "invoices" for w in windows)
+    # Taken away while the past was being read.
+    invoices = Window(Noun.ORDERS, {"list": "invoices", "gte": None, "lt": None})
+    assert [list(page.changes) async for page in store.read(invoices, None)] == [[]]
