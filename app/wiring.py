@@ -19,7 +19,7 @@ from rewards.errors import AlreadyReversedError
 from storage.database import Database
 from storage.migrate import check_schema, migrate
 from storage.secrets import SecretBox
-from sync import backfill, birthdays, history, occasions, privacy, push, reconcile
+from sync import backfill, birthdays, history, occasions, points, privacy, push, reconcile
 from sync.jobs import Jobs, Work, build
 from sync.services import Services
 from webhooks.draining import drain
@@ -99,6 +99,7 @@ def work() -> Work:
         drain=drain,
         push=push.push_store,
         write_birthdays=birthdays.write_store,
+        show_points=points.show_store,
         erase_store=privacy.erase_store,
         import_history=history.run_import,
         reconcile=reconcile.reconcile,

@@ -60,6 +60,7 @@ class Capability(StrEnum):
     COMBINES = "combines"  # a code can be used together with other discounts
     SHARED_LIMIT_PER_CUSTOMER = "shared_limit_per_customer"  # a coupon for everybody, once for each customer
     WRITE_BIRTHDAY = "write_birthday"
+    SHOW_POINTS = "show_points"  # a customer's record can show how many points they have
     WEBHOOKS = "webhooks"
     PINGS = "pings"  # the platform calls a webhook's address at once while it is being set up
     # Webhooks may come late, and end without a word: they are looked after, and orders are read, every few minutes.
@@ -231,6 +232,18 @@ class WritesBirthdays(Protocol):
         """Writes the birthday into the customer's record, where its payloads are read from; no year where none is known.
 
         Raises RefusedError when the customer is gone.
+        """
+        ...
+
+
+@runtime_checkable
+class ShowsPoints(Protocol):
+    """What a Store offers besides where its platform has Capability.SHOW_POINTS. Raises only PlatformError."""
+
+    async def show_points(self, points: Mapping[str, int]) -> Mapping[str, str]:
+        """Writes into each customer's record (by external id) how many points they have.
+
+        Gives the reason for each customer whose record does not take it. Raises RefusedError when none does.
         """
         ...
 

@@ -24,6 +24,7 @@ class Bodies:
         number = int(customer_number(person))
         first, _, last = person.name.partition(" ")
         joined = self._local(person.joined_at) if person.joined_at else None
+        touched = self._views.touched.get(str(number))
         body: View = {
             "id": number,
             "admin_graphql_api_id": f"gid://shopify/Customer/{number}",
@@ -35,7 +36,7 @@ class Bodies:
             "verified_email": True,
             "currency": self._views.currency,
             "created_at": joined,
-            "updated_at": joined,
+            "updated_at": self._local(touched) if touched else joined,
             "email_marketing_consent": {
                 "state": "subscribed" if person.number % 3 else "not_subscribed",
                 "opt_in_level": "single_opt_in",
@@ -43,7 +44,7 @@ class Bodies:
             },
         }
         if with_birthday:
-            found = [self._views.birth_field(person, *name.split(".")) for name in self._views.field_names()]
+            found = [self._views.field(person, *name.split(".")) for name in self._views.field_names()]
             body["metafields"] = [
                 {name: field[name] for name in ("namespace", "key", "value", "type")}
                 for field in found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLError
@@ -12,6 +12,7 @@ from sandbox.shopify_access import may
 from sandbox.shopify_bulk import operation_view, searched
 from sandbox.shopify_catalogue import PRODUCTS
 from sandbox.shopify_discounts import BASIC, FREE_SHIPPING, Discount
+from sandbox.shopify_metafields import set_metafields
 from sandbox.shopify_views import connection, customer_number, digits, order_number, sale_index
 from sandbox.world import Person, Sale
 
@@ -63,7 +64,7 @@ class Root:
             **self._shop.code_desk.fields(),
             "customersCount": lambda info, **asked: self._count("customers", **asked),
             "ordersCount": lambda info, **asked: self._count("orders", **asked),
-            "metafieldsSet": self._metafields_set,
+            "metafieldsSet": lambda info, metafields: set_metafields(self._shop, metafields),
             "webhookSubscriptionCreate": self._subscribe,
             "webhookSubscriptionDelete": self._unsubscribe,
         }
@@ -136,25 +137,6 @@ class Root:
         if limit is not None and found > limit:
             return {"count": limit, "precision": "AT_LEAST"}
         return {"count": found, "precision": "EXACT"}
-
-    def _metafields_set(self, info: Any, metafields: list[View]) -> View:
-        """Writes dates into customers; one that is wrong stops all of them."""
-        for place, asked in enumerate(metafields):
-            owner = asked["ownerId"].rpartition("/")[2]
-            problem = _metafield_problem(asked, is_known=owner in self._shop.customers)
-            if problem:
-                error = {
-                    "field": ["metafields", str(place), "value"],
-                    "message": problem[1],
-                    "code": problem[0],
-                }
-                return {"metafields": None, "userErrors": [error | {"elementIndex": None}]}
-        for asked in metafields:
-            owner = asked["ownerId"].rpartition("/")[2]
-            self._shop.views.metafields[owner, f"{asked['namespace']}.{asked['key']}"] = asked["value"]
-            self._shop.views.touched[owner] = self._shop.clock().replace(microsecond=0)
-            self._shop.till.version += 1
-        return {"metafields": [], "userErrors": []}
 
     def _customer(self, info: Any, id: str) -> View | None:
         person = self._shop.customers.get(id.rpartition("/")[2])
@@ -280,13 +262,3 @@ class Root:
 
 def _gid(found: Discount) -> str:
     return f"gid://shopify/DiscountCodeNode/{found.number}"
-
-
-def _metafield_problem(asked: View, *, is_known: bool) -> tuple[str, str] | None:
-    if not is_known:
-        return "BLANK", "Owner does not exist."
-    try:
-        date.fromisoformat(asked["value"])
-    except ValueError:
-        return "INVALID_VALUE", 'Value must be in "YYYY-MM-DD" format.'
-    return None

@@ -8,6 +8,7 @@ from typing import Any
 
 from sandbox.shopify_catalogue import PRODUCTS
 from sandbox.shopify_discounts import BASIC, BXGY, FREE_SHIPPING, Discount, RedeemCode
+from sandbox.shopify_metafields import full_name, type_of
 from sandbox.world import Person, Repayment, Sale, Seed
 
 View = dict[str, Any]
@@ -107,7 +108,7 @@ class Views:
             "numberOfOrders": "0",
             "createdAt": joined,
             "updatedAt": _z(self.touched[number]) if number in self.touched else joined,
-            "metafield": lambda info, key, namespace=None: self.birth_field(person, namespace, key),
+            "metafield": lambda info, key, namespace=None: self.field(person, namespace, key),
         }
 
     def state(self, number: str) -> str:
@@ -118,19 +119,20 @@ class Views:
         """The metafields that any customer has, as "NAMESPACE.KEY"."""
         return sorted({"facts.birth_date", *(name for _, name in self.metafields)})
 
-    def birth_field(self, person: Person, namespace: str | None, key: str) -> View | None:
+    def field(self, person: Person, namespace: str | None, key: str) -> View | None:
         """A metafield of a customer: one that was written, or the birth date that the shop had."""
-        value = self.metafields.get((customer_number(person), f"{namespace}.{key}"))
-        if value is None and (namespace, key) == ("facts", "birth_date"):
+        name = full_name(namespace, key)
+        value = self.metafields.get((customer_number(person), name))
+        if value is None and name == "facts.birth_date":
             value = birth_date(person)
         if value is None:
             return None
         return {
             "__typename": "Metafield",
             "id": f"gid://shopify/Metafield/{_CUSTOMERS_FROM + person.number}",
-            "namespace": namespace,
+            "namespace": name.rpartition(".")[0],
             "key": key,
-            "type": "date",
+            "type": type_of(name),
             "value": value,
         }
 

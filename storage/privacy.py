@@ -155,9 +155,10 @@ async def erase(connection: Connection, store_id: int, customer_ids: Sequence[in
            WHERE store_id = %(store)s AND id = ANY(%(ids)s)""",
         values,
     )
-    await connection.execute(
-        "DELETE FROM birthday_writes WHERE store_id = %(store)s AND store_customer_id = ANY(%(ids)s)", values
-    )
+    for table in ("birthday_writes", "shown_points"):
+        await connection.execute(
+            f"DELETE FROM {table} WHERE store_id = %(store)s AND store_customer_id = ANY(%(ids)s)", values
+        )
     await connection.execute(
         """UPDATE privacy_requests SET external_id = NULL
            WHERE store_id = %(store)s AND store_customer_ids && %(ids)s::bigint[]""",

@@ -55,6 +55,8 @@ class Store(Model):
     synced_at = fields.DatetimeField(null=True)
     last_reconciled_on = fields.DateField(null=True)
     installed_at = fields.DatetimeField(auto_now_add=True)
+    # The program's ledger entry up to which the store shows all balances; None: everybody's is to be compared.
+    points_shown_through = fields.BigIntField(null=True)
 
     class Meta:
         table = "stores"
@@ -465,6 +467,22 @@ class BirthdayWrite(Model):
         unique_together = (("store_id", "store_customer_id"),)
 
 
+class ShownPoints(Model):
+    """How many points a store shows in one customer's record, as last written; `refused` says why it could not be."""
+
+    id = fields.BigIntField(primary_key=True)
+    program_id = fields.BigIntField()
+    store_id = fields.BigIntField()
+    store_customer_id = fields.BigIntField()
+    points = fields.BigIntField()
+    refused = fields.TextField(null=True)
+    shown_at = fields.DatetimeField()
+
+    class Meta:
+        table = "shown_points"
+        unique_together = (("store_id", "store_customer_id"),)
+
+
 class PrivacyRequest(Model):
     """Somebody's data is asked for, or a store's must go. Whose it is stands in ids only."""
 
@@ -521,6 +539,7 @@ EXTRA_SQL: tuple[str, ...] = (
               WHEN 2 THEN 29 WHEN 4 THEN 30 WHEN 6 THEN 30 WHEN 9 THEN 30 WHEN 11 THEN 30 ELSE 31 END
               AND birthday_md / 100 BETWEEN 1 AND 12))""",
     "CREATE INDEX ledger_by_member ON ledger_entries (member_id, id)",
+    "CREATE INDEX ledger_by_program ON ledger_entries (program_id, id)",
     "CREATE INDEX ledger_by_run ON ledger_entries (run_id, id) WHERE run_id IS NOT NULL",
     "CREATE INDEX ledger_by_reversed ON ledger_entries (reverses_id) WHERE reverses_id IS NOT NULL",
     "CREATE UNIQUE INDEX ways_current ON ways_to_earn (program_id, kind) WHERE superseded_at IS NULL",

@@ -12,7 +12,7 @@ from rewards.earning import WayKind, WayToEarn
 from rewards.errors import InvalidInputError, PlatformError
 from rewards.money import exponent
 from rewards.records import ShopFacts
-from storage import audit, programs, refused, stores
+from storage import audit, programs, refused, shown_points, stores
 from storage.database import Connection
 from storage.stores import StoreRow
 from sync import store_settings
@@ -74,6 +74,8 @@ async def install(
             store_id = await _add(connection, services, connector, installation, facts, program_id)
         else:
             store_id = known.id
+            if known.status == "uninstalled":  # what belongs to an app may go with it
+                await shown_points.forget(connection, store_id)
             await stores.renew(
                 connection,
                 store_id,

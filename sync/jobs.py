@@ -37,6 +37,7 @@ class Work:
     drain: Do
     push: Do
     write_birthdays: Do
+    show_points: Do
     erase_store: Do
     import_history: Do
     reconcile: Do
@@ -154,6 +155,7 @@ def build(services: Services, work: Work, pauses: Pauses | None = None) -> Jobs:
     jobs.define(Kind.DRAIN, work.drain)
     jobs.define(Kind.PUSH, work.push)
     jobs.define(Kind.WRITE_BIRTHDAYS, work.write_birthdays)
+    jobs.define(Kind.SHOW_POINTS, work.show_points)
     jobs.define(Kind.ERASE_STORE, work.erase_store)
     jobs.define(Kind.IMPORT_HISTORY, work.import_history)
     jobs.define(Kind.RECONCILE, work.reconcile)

@@ -13,6 +13,7 @@ class Kind(StrEnum):
     DRAIN = "drain"
     PUSH = "push"
     WRITE_BIRTHDAYS = "write_birthdays"
+    SHOW_POINTS = "show_points"
     IMPORT_HISTORY = "import_history"
     RECONCILE = "reconcile"
     POLL = "poll"
@@ -62,6 +63,7 @@ TERMS: Mapping[Kind, Terms] = {
     Kind.WRITE_BIRTHDAYS: Terms(
         Queue.CODES, Subject.STORE, "birthdays", is_wake_up=True, needs_active_store=True
     ),
+    Kind.SHOW_POINTS: Terms(Queue.CODES, Subject.STORE, "points", is_wake_up=True, needs_active_store=True),
     Kind.IMPORT_HISTORY: Terms(
         Queue.RUNS, Subject.STORE, "import", is_wake_up=False, needs_active_store=True
     ),

@@ -24,11 +24,7 @@ STORE_SECONDS = 60.0
 
 def platforms_to_maintain(services: Services) -> list[str]:
     """Those whose stores need it."""
-    return [
-        name
-        for name, connector in services.connectors.items()
-        if Capability.MAINTENANCE in connector.capabilities
-    ]
+    return services.platforms_with(Capability.MAINTENANCE)
 
 
 async def maintain(services: Services, after_id: int, wake: Wake) -> None:

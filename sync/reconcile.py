@@ -12,6 +12,7 @@ from storage import audit, stores
 from storage.database import Connection
 from storage.stores import StoreRow
 from sync.history import run_import
+from sync.points import compare_again
 from sync.push import expire_store
 from sync.refused import try_some
 from sync.services import Services
@@ -57,6 +58,7 @@ async def reconcile(
     if Capability.WRITE_CODES in services.connector(store).capabilities:
         taken = await try_some(services, store_id)
         codes = await verify_codes(services, store_id, progress=lambda more: say("codes", more))
+    await compare_again(services, store_id)
     report = ReconcileReport(read.counts, expired, codes, webhooks, vanished, taken)
     async with services.database.transaction() as connection:
         await stores.set_reconciled(connection, store_id, local_today(started, store.time_zone))

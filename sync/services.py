@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 import aiohttp
 
-from connectors.base import Connector, Secret, Store, StoreAccess, StoreOptions
+from connectors.base import Capability, Connector, Secret, Store, StoreAccess, StoreOptions
 from connectors.turns import Budgets
 from storage import deliveries, stores
 from storage.database import Database
@@ -53,6 +53,10 @@ class Services:
     def connector(self, store: StoreRow) -> Connector:
         """The connector of the store's platform."""
         return self.connectors[store.platform]
+
+    def platforms_with(self, capability: Capability) -> list[str]:
+        """The platforms that have it."""
+        return [name for name, found in self.connectors.items() if capability in found.capabilities]
 
     def open_store(self, store: StoreRow) -> Store:
         """The store over its platform's API."""

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from connectors.base import Capability
 from rewards.errors import InvalidInputError
 from rewards.returns import Returns, returns_setting
-from storage import audit, refused, stores
+from storage import audit, refused, shown_points, stores
 from storage.stores import StoreRow
 from sync.services import Services
 
 WRITE_BIRTHDAYS = "write_birthdays"
+SHOW_POINTS = "show_points"
 _ON, _OFF = "on", "off"
 
 
@@ -20,11 +21,17 @@ def writes_birthdays(settings: Mapping[str, str]) -> bool:
     return settings.get(WRITE_BIRTHDAYS, _OFF) == _ON
 
 
+def shows_points(settings: Mapping[str, str]) -> bool:
+    """False when the merchant does not want members' points in the customers' records of the store."""
+    return settings.get(SHOW_POINTS, _ON) == _ON
+
+
 def check(settings: Mapping[str, str]) -> None:
     """Raises InvalidInputError for a value that one of these settings cannot have."""
     returns_setting(settings)
-    if settings.get(WRITE_BIRTHDAYS, _OFF) not in (_ON, _OFF):
-        raise InvalidInputError(f"The setting {WRITE_BIRTHDAYS} is {_ON} or {_OFF}.")
+    for name in (WRITE_BIRTHDAYS, SHOW_POINTS):
+        if settings.get(name, _OFF) not in (_ON, _OFF):
+            raise InvalidInputError(f"The setting {name} is {_ON} or {_OFF}.")
 
 
 async def change(services: Services, store_id: int, settings: Mapping[str, str], *, actor: str) -> StoreRow:
@@ -37,9 +44,13 @@ async def change(services: Services, store_id: int, settings: Mapping[str, str],
             otherwise = "Birthdays cannot be written into it."
             reason = services.connector(store).explains.get(Capability.WRITE_BIRTHDAY, otherwise)
             raise InvalidInputError(f"The store {store.name}: {reason}")
+        if settings.get(SHOW_POINTS) == _ON and Capability.SHOW_POINTS not in capabilities:
+            raise InvalidInputError(f"The store {store.name}: Its customers' records cannot show points.")
         await stores.set_settings(connection, store_id, settings)
         # What a setting was in the way of can be asked for again.
         await refused.try_again(connection, store_id, services.clock())
+        if SHOW_POINTS in settings:
+            await shown_points.set_through(connection, store_id, None)
         await audit.record(
             connection,
             store.program_id,

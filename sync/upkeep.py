@@ -13,12 +13,12 @@ from typing import Protocol
 from connectors.base import Capability
 from rewards.errors import InvalidInputError
 from rewards.occasions import local_today
-from storage import birthday_writes, budgets, deliveries, imports, privacy, tickets
+from storage import birthday_writes, budgets, deliveries, imports, privacy, shown_points, tickets
 from storage import jobs as queries
 from sync.engine import PatientJobManager
 from sync.kinds import Kind
 from sync.services import Services
-from sync.store_settings import WRITE_BIRTHDAYS
+from sync.store_settings import SHOW_POINTS, WRITE_BIRTHDAYS
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +50,7 @@ async def tick(services: Services, wake: Wake) -> None:
         due = await queries.stores_to_reconcile(connection, _days(zones, now))
         # To the nearest tick: what was read just after one is due at the next.
         read_before = now - timedelta(minutes=services.poll_minutes) + HALF_A_TICK
-        late = [
-            name
-            for name, connector in services.connectors.items()
-            if Capability.LATE_WEBHOOKS in connector.capabilities
-        ]
+        late = services.platforms_with(Capability.LATE_WEBHOOKS)
         unread = await queries.stores_to_poll(connection, late, read_before, _MOST_POLLED)
     await wake(Kind.RECONCILE, *due)
     await wake(Kind.POLL, *unread)
@@ -70,9 +66,12 @@ async def sweep(services: Services, wake: Wake) -> None:
         to_push = await queries.stores_to_push(connection, now)
         to_erase = await privacy.stores_to_erase(connection)
         to_tell = await birthday_writes.stores_with_waiting(connection, WRITE_BIRTHDAYS)
+        shows = services.platforms_with(Capability.SHOW_POINTS)
+        to_show = await shown_points.stores_with_due(connection, shows, SHOW_POINTS)
     await wake(Kind.DRAIN, *to_drain)
     await wake(Kind.PUSH, *to_push)
     await wake(Kind.WRITE_BIRTHDAYS, *to_tell)
+    await wake(Kind.SHOW_POINTS, *to_show)
     await wake(Kind.ERASE_STORE, *to_erase)
 
 

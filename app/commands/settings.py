@@ -26,6 +26,11 @@ from sync.services import Services
     help="Write birthdays that are set here into the store too, or not. [default: not]",
 )
 @click.option(
+    "--show-points/--hide-points",
+    default=None,
+    help="Show members' points in their records in the store, where it can, or not any more. [default: show]",
+)
+@click.option(
     "--set", "given", multiple=True, metavar="KEY=VALUE", help="Another setting, e.g. birthday_key=born."
 )
 @json_option
@@ -35,6 +40,7 @@ async def settings(
     store_id: int,
     returns: str | None,
     write_birthdays: bool | None,
+    show_points: bool | None,
     given: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -44,6 +50,8 @@ async def settings(
         changed[RETURNS] = returns
     if write_birthdays is not None:
         changed[store_settings.WRITE_BIRTHDAYS] = "on" if write_birthdays else "off"
+    if show_points is not None:
+        changed[store_settings.SHOW_POINTS] = "on" if show_points else "off"
     with wrong_use():
         store_settings.check(changed)
     if changed:

@@ -29,6 +29,7 @@ CONNECTOR = Connector(
             Capability.COMBINES,
             Capability.SHARED_LIMIT_PER_CUSTOMER,
             Capability.WRITE_BIRTHDAY,
+            Capability.SHOW_POINTS,
             Capability.WEBHOOKS,
             Capability.MAINTENANCE,
         }

@@ -19,7 +19,7 @@ from rewards.errors import RefusedError
 # Each permission that we need, and what does not work without it.
 NEEDED: Mapping[str, str] = {
     "read_customers": "customers, their joining dates and their birthdays are not read",
-    "write_customers": "birthdays are not written into the customers' records",
+    "write_customers": "birthdays and points are not written into the customers' records",
     "read_customer_merge": "customers that are merged in the admin stay two members here",
     "read_orders": "orders earn nothing, and used codes are not noticed",
     "read_discounts": "discounts are not read and codes not verified",

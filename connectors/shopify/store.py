@@ -16,6 +16,7 @@ from connectors.shopify.customers import ACCOUNTS_VERSION, CustomerRules, compla
 from connectors.shopify.discounts import Discounts
 from connectors.shopify.history import History
 from connectors.shopify.looks import Looks
+from connectors.shopify.points import show_points
 from rewards.changes import Change, LookAgain
 from rewards.records import Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
 
@@ -106,6 +107,10 @@ class ShopifyStore:
     async def write_birthday(self, customer_external_id: str, birthday: Birthday) -> None:
         """Writes the birthday into the metafield that birthdays are read from."""
         await birthdays.write_birthday(self._client, self._rules, customer_external_id, birthday)
+
+    async def show_points(self, points: Mapping[str, int]) -> Mapping[str, str]:
+        """Writes points into the app's own metafield of each customer."""
+        return await show_points(self._client, points)
 
     async def push(self, drafts: Sequence[CodeDraft]) -> Sequence[PushedCode]:
         """Makes the codes, several at a time, within the shop's cost bucket."""

@@ -592,6 +592,26 @@ class Migration(migrations.Migration):
             bases=["Model"],
         ),
         ops.CreateModel(
+            name="ShownPoints",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("program_id", fields.BigIntField()),
+                ("store_id", fields.BigIntField()),
+                ("store_customer_id", fields.BigIntField()),
+                ("points", fields.BigIntField()),
+                ("refused", fields.TextField(null=True, unique=False)),
+                ("shown_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+            ],
+            options={
+                "table": "shown_points",
+                "app": "models",
+                "unique_together": (("store_id", "store_customer_id"),),
+                "pk_attr": "id",
+                "table_description": "How many points a store shows in one customer's record, as last written; `refused` says why it could not be.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
             name="Store",
             fields=[
                 ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
@@ -640,6 +660,7 @@ class Migration(migrations.Migration):
                 ("synced_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ("last_reconciled_on", fields.DateField(null=True)),
                 ("installed_at", fields.DatetimeField(auto_now=False, auto_now_add=True)),
+                ("points_shown_through", fields.BigIntField(null=True)),
             ],
             options={
                 "table": "stores",
@@ -745,6 +766,7 @@ class Migration(migrations.Migration):
                 "CREATE INDEX orders_by_code ON orders USING gin (codes) WITH (fastupdate = off) WHERE codes <> '{}'",
                 "ALTER TABLE members ADD CONSTRAINT members_birthday_is_a_day CHECK (birthday_md IS NULL OR (birthday_md % 100 BETWEEN 1 AND CASE birthday_md / 100 WHEN 2 THEN 29 WHEN 4 THEN 30 WHEN 6 THEN 30 WHEN 9 THEN 30 WHEN 11 THEN 30 ELSE 31 END AND birthday_md / 100 BETWEEN 1 AND 12))",
                 "CREATE INDEX ledger_by_member ON ledger_entries (member_id, id)",
+                "CREATE INDEX ledger_by_program ON ledger_entries (program_id, id)",
                 "CREATE INDEX ledger_by_run ON ledger_entries (run_id, id) WHERE run_id IS NOT NULL",
                 "CREATE INDEX ledger_by_reversed ON ledger_entries (reverses_id) WHERE reverses_id IS NOT NULL",
                 "CREATE UNIQUE INDEX ways_current ON ways_to_earn (program_id, kind) WHERE superseded_at IS NULL",

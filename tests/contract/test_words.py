@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.base import Capability, WritesBirthdays
+from connectors.base import Capability, ShowsPoints, WritesBirthdays
 from rewards.records import Binding
 from sandbox.world import Seed
 from tests.contract.case import ContractCase
@@ -43,6 +43,12 @@ def test_words_are_whole_sentences(case: ContractCase) -> None:
         assert said[0].isupper()
         assert said.endswith(".")
         assert "\n" not in said
+
+
+async def test_a_store_shows_points_where_its_platform_says_so(case: ContractCase) -> None:
+    async with open_shop(case, Seed(customers=2, orders=1)) as shop:
+        says_so = Capability.SHOW_POINTS in case.connector.capabilities
+        assert isinstance(shop.store, ShowsPoints) is says_so
 
 
 async def test_a_store_writes_birthdays_where_its_platform_says_so(case: ContractCase) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from connectors.shopify import CONNECTOR
+from connectors.shopify import CONNECTOR, points
 from connectors.shopify.documents import API_VERSION
 from connectors.shopify.permissions import NEEDED, USEFUL, missing
 from connectors.shopify.subscriptions import api_topics
@@ -69,9 +69,10 @@ def test_names_are_as_long_as_they_may_be() -> None:
 
 
 def test_the_apps_own_metafields_are_defined() -> None:
-    for owner in ("customer",):
-        for field in TOML[owner]["metafields"]["app"].values():
-            assert {"type", "name"} <= field.keys()
+    [(key, field)] = TOML["customer"]["metafields"]["app"].items()
+    assert (key, field["type"]) == (points.KEY, points.TYPE), "what is declared is what is written"
+    assert field["name"]
+    assert field["access"]["admin"] == "merchant_read"
 
 
 def test_nothing_is_declared_that_shopify_does_not_know() -> None:
