@@ -168,10 +168,14 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What a platform said when webhooks were set up: ids there, and the secret that will sign."""
+    """What a platform said when webhooks were set up: ids there, and the secret that will sign.
+
+    `also_signing`: secrets of their own that some of the posts are signed with.
+    """
 
     external_ids: Sequence[str]
     secret: Secret
+    also_signing: Sequence[Secret] = ()
 
 
 class Store(Protocol):

@@ -21,12 +21,14 @@ from sandbox.server import Post, Sandbox
 from sandbox.stripe_access import Access, App, Key
 from sandbox.stripe_account import Account
 from sandbox.stripe_api import Api
+from sandbox.stripe_destinations import Destinations
 from sandbox.stripe_limits import Limiter, refusal
-from sandbox.stripe_objects import EndpointRow, EventRow
+from sandbox.stripe_objects import CodeRow, EndpointRow, EventRow
 from sandbox.stripe_seed import birthday_text
 from sandbox.stripe_till import Till
 from sandbox.world import EarningRule, Person, World
 
+_POSTED = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "Stripe/1.0"}
 _OURS = "perennial_"  # how the metadata of what the app made starts
 
 
@@ -57,6 +59,7 @@ class StripeSandbox(Sandbox):
         self.access = Access(self.account.id, {self.key: Key()}, lambda: self.clock(), mode=mode)
         self.api = Api(self.account, self.access, prerendered=prerendered)
         self.till = Till(self.account, self._count_redemption)
+        self.destinations = Destinations(self.access, lambda: self.clock(), self._post_thin)
         self.connect_endpoints: list[EndpointRow] = []  # of the developer whose app the account has installed
         self.throttled_as = "global-rate"
         live = (100, 25) if mode == "live" else (25, None)
@@ -75,6 +78,7 @@ class StripeSandbox(Sandbox):
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         self.api.add_routes(router)
+        self.destinations.add_routes(router)
 
     def connect_answers(self) -> dict[str, str]:
         return {"api-key": self.key, "api-base": self.url}
@@ -107,8 +111,8 @@ class StripeSandbox(Sandbox):
         return refusal(reason)
 
     def give_up_webhooks(self) -> None:
-        """Disables every endpoint."""
-        for endpoint in self.account.endpoints:
+        """Disables every endpoint and destination."""
+        for endpoint in [*self.account.endpoints, *self.destinations.rows]:
             endpoint.status = "disabled"
 
     def throttled(self) -> web.Response:
@@ -150,19 +154,24 @@ class StripeSandbox(Sandbox):
         text = json.dumps(shown, indent=2)
         if self.account.is_live if is_live is None else is_live:
             text = text.replace('"livemode": false', '"livemode": true')
-        headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "Stripe/1.0"}
-        self.hooks.send(self._signed(Post(endpoint.url, headers, text.encode(), event.id)))
+        self.hooks.send(self._signed(Post(endpoint.url, _POSTED, text.encode(), event.id)))
+
+    def _post_thin(self, url: str, body: bytes, event_id: str) -> None:
+        """One post of a thin event."""
+        self.hooks.send(self._signed(Post(url, _POSTED, body, event_id)))
 
     def _signed(self, post: Post) -> Post:
-        """The post with a signature of this moment, by every live secret of its address."""
+        """The post with a signature of this moment, by every live secret of what posts there: a destination or endpoint."""
         at = str(int(self.clock().timestamp()))
+        if b'"v2.core.event"' in post.body:
+            secrets = self.destinations.secrets_of(post.url)
+        else:
+            there = [e for e in [*self.account.endpoints, *self.connect_endpoints] if e.url == post.url]
+            secrets = [secret for endpoint in there for secret in (endpoint.secret, *endpoint.old_secrets)]
         parts = [f"t={at}"]
-        for endpoint in [*self.account.endpoints, *self.connect_endpoints]:
-            if endpoint.url != post.url:
-                continue
-            for secret in (endpoint.secret, *endpoint.old_secrets):
-                digest = hmac.new(secret.encode(), f"{at}.".encode() + post.body, hashlib.sha256)
-                parts.append("v1=" + digest.hexdigest())
+        for secret in secrets:
+            digest = hmac.new(secret.encode(), f"{at}.".encode() + post.body, hashlib.sha256)
+            parts.append("v1=" + digest.hexdigest())
         return replace(post, headers={**post.headers, "Stripe-Signature": ",".join(parts)})
 
     # -- a Stripe App of somebody else's -----------------------------------------------------------------------------
@@ -222,5 +231,7 @@ class StripeSandbox(Sandbox):
         refund.status = "failed"
         self.account.tell("refund.failed", refund)
 
-    def _count_redemption(self) -> None:
+    def _count_redemption(self, code: CodeRow) -> None:
         self.redemptions += 1
+        if code.is_used_up:
+            self.destinations.tell("v1.promotion_code.fully_redeemed", code)

@@ -194,7 +194,7 @@ def _given_key(request: web.Request) -> str:
 
 def _noun(path: str) -> str:
     """The permission's noun of a path: "promotion_code" of /v1/promotion_codes/promo_1."""
-    parts = path.removeprefix("/v1/").split("/")
+    parts = re.sub("^/v1/|^/v2/core/", "", path).split("/")
     name = "/".join(parts[:2]) if parts[0] == "checkout" else parts[0]
     return _NOUNS.get(name, re.sub("s$", "", name))
 

@@ -37,8 +37,8 @@ class Limiter:
 
 def template(path: str) -> str:
     """The path with a placeholder for an id: what an endpoint is."""
-    parts = path.split("/")  # "", "v1", noun, id; or "", "v1", "checkout", "sessions", id
-    place = 4 if parts[2:3] == ["checkout"] else 3
+    parts = path.split("/")  # "", "v1", noun, id; or with "checkout" or, in v2, "core" before the noun
+    place = 4 if parts[2:3] in (["checkout"], ["core"]) else 3
     return "/".join([*parts[:place], *["{id}" for _ in parts[place : place + 1]], *parts[place + 1 :]])
 
 

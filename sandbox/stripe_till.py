@@ -19,7 +19,7 @@ _TAX_PERCENT = 21
 class Till:
     """Where the shop takes money. `redeemed` is told of every code that was used."""
 
-    def __init__(self, account: Account, redeemed: Callable[[], None]) -> None:
+    def __init__(self, account: Account, redeemed: Callable[[CodeRow], None]) -> None:
         self.account = account
         self._redeemed = redeemed
         self._delayed: dict[str, SessionRow] = {}
@@ -156,8 +156,8 @@ class Till:
     def _redeem(self, code: CodeRow) -> None:
         code.times_redeemed += 1
         code.coupon.times_redeemed += 1
-        self._redeemed()
         self.account.tell("promotion_code.updated", code)
+        self._redeemed(code)
 
     # -- subscriptions -----------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from storage.overview import StoreOverview
 from storage.stores import StoreRow
 from sync.services import Services
 
-_MOST_SECRETS = 3  # the one that signs now, and those of posts that are late
+_MOST_SECRETS = 4  # those that sign now, and those of posts that are late
 
 
 class WebhookState(StrEnum):
@@ -79,7 +79,8 @@ async def subscribe(services: Services, store: StoreRow, address: str, known: Se
         async with services.database.transaction() as connection:
             await stores.set_settings(connection, store.id, {AWAITS_PING: "1"})
     made = await services.open_store(store).subscribe(address, proposal)
-    signing = list(dict.fromkeys(secret.reveal() for secret in (made.secret, *known)))[:_MOST_SECRETS]
+    held = (made.secret, *made.also_signing, *known)
+    signing = list(dict.fromkeys(secret.reveal() for secret in held))[:_MOST_SECRETS]
     async with services.database.transaction() as connection:
         await stores.keep_secrets(connection, services.secret_box, store.id, webhook_secrets=signing)
         await stores.set_webhooks(connection, store.id, address, made.external_ids)

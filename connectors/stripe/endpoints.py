@@ -14,6 +14,7 @@ from stripe.params import WebhookEndpointCreateParams
 
 from connectors.base import Secret, StoreAccess, Subscription
 from connectors.stripe.client import API_VERSION, Client, Operation
+from connectors.stripe.destinations import PREFIX, Destinations
 from connectors.stripe.errors import MISSING_PERMISSION
 from connectors.stripe.mapping import Deleted, WebhookEndpoint
 from connectors.stripe.webhooks import TOPICS
@@ -37,6 +38,7 @@ class Endpoints:
 
     def __init__(self, client: Client, access: StoreAccess) -> None:
         self._client = client
+        self._destinations = Destinations(client)
         self._is_by_hand = access.options.settings.get(WEBHOOKS) == BY_HAND
         self._held = access.subscription_ids
 
@@ -56,13 +58,16 @@ class Endpoints:
             raise RefusedError(by_hand(address), code=MISSING_PERMISSION) from None
         if made.secret is None:
             raise RetryLaterError("Stripe made a webhook endpoint without telling its secret.")
-        # The new one first: between the two, events would go nowhere.
-        await self._remove([found.id for found in await self._at(address) if found.id != made.id])
-        self._held = [made.id]
-        return Subscription([made.id], Secret(made.secret))
+        thin = await self._destinations.make(address)
+        self._held = [made.id, *([thin.id] if thin else [])]
+        # The new ones first: between the two, events would go nowhere.
+        await self._remove_others(address)
+        also = [Secret(thin.secret)] if thin and thin.secret else []
+        return Subscription(self._held, Secret(made.secret), also)
 
     async def is_subscribed(self, address: str) -> bool:
-        """True when an endpoint at the address whose secret we hold is enabled for all our events.
+        """True when an endpoint at the address whose secret we hold is enabled for all our events, and so is the event
+        destination where we have made one.
 
         What the key may not look at, because the merchant added it, is taken to be there; so is the app's endpoint.
         """
@@ -74,17 +79,31 @@ class Endpoints:
             if self._is_by_hand and refusal.code == MISSING_PERMISSION:
                 return True
             raise
-        return any(
+        return await self._holds_destination(address) and any(
             each.status == "enabled"
             and TOPICS.issubset(each.enabled_events)
             and (not self._held or each.id in self._held)
             for each in found
         )
 
+    async def _holds_destination(self, address: str) -> bool:
+        """False when the destination that we made is gone or off; True where there never was one."""
+        held = [each for each in self._held or () if each.startswith(PREFIX)]
+        found = await self._destinations.at(address) if held else None
+        return found is None or any(each.id in held and each.brings_ours for each in found)
+
     async def unsubscribe(self, address: str) -> None:
-        """Deletes the endpoints at the address; the app's one endpoint is there for others too."""
+        """Deletes the endpoints and destinations at the address; the app's one endpoint is there for others too."""
         if not self._client.keyring.is_of_app:
-            await self._remove([found.id for found in await self._at(address)])
+            self._held = []
+            await self._remove_others(address)
+
+    async def _remove_others(self, address: str) -> None:
+        """Deletes what posts to the address and is not what we hold."""
+        held = self._held or ()
+        await self._remove([found.id for found in await self._at(address) if found.id not in held])
+        thin = await self._destinations.at(address) or ()
+        await self._destinations.remove([found.id for found in thin if found.id not in held])
 
     async def _create(self, address: str) -> WebhookEndpoint:
         params = cast(

@@ -79,7 +79,8 @@ class Shop:
     def changes(self, delivery: RawDelivery) -> Sequence[Change]:
         """What a delivery says, its signature checked."""
         assert self.subscription is not None
-        secrets = [self.subscription.secret, *self.webhook_secrets]
+        made = self.subscription
+        secrets = [made.secret, *made.also_signing, *self.webhook_secrets]
         reader = self.case.connector.webhooks
         reader.verify(delivery, secrets, datetime.now(UTC))
         return reader.parse(delivery, self.options)

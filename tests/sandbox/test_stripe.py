@@ -16,6 +16,7 @@ from rewards.records import Benefit, BenefitKind, Birthday, CodeDraft, KnownCode
 from sandbox.server import CheckoutRefused
 from sandbox.stripe import StripeSandbox
 from sandbox.world import EarningRule, Seed, World
+from tests.sandbox import v2_shapes
 from tests.sandbox.listening import Exchange, Listening
 from tests.sandbox.openapi import DOCUMENT, Spec
 
@@ -114,6 +115,9 @@ async def test_every_request_of_ours_and_every_answer_is_valid(mode: str) -> Non
     spec = Spec()
     asked = set()
     for each in exchanges:
+        if each.path.startswith("/v2/"):
+            assert list(v2_shapes.problems(each.method, each.status, each.sent, each.received)) == [], each
+            continue
         assert spec.request(each.method, each.path, each.query, each.sent) == [], each
         answer = json.loads(each.received)
         assert spec.answer(each.method, each.path, each.status, answer) == [], each

@@ -149,12 +149,13 @@ async def test_what_is_no_signing_secret_is_refused(
 
 
 async def test_a_destination_beside_our_own_endpoint_brings_a_secret_of_its_own(browser: Browser) -> None:
-    """As for thin events, which no endpoint takes: we make ours all the same, and take posts of both."""
+    """Added by hand: we make ours all the same, and take posts of all."""
     given = "whsec_destination, whsec_another"
     assert (await browser.pastes(api_key=browser.sandbox.key, webhook_secret=given))[0] == 200
     (endpoint,) = browser.sandbox.account.endpoints
     held = stores.webhook_secrets(browser.services.secret_box, await browser.store())
-    assert held == [endpoint.secret, "whsec_destination", "whsec_another"]
+    (destination,) = browser.sandbox.destinations.rows
+    assert held == [endpoint.secret, destination.secret, "whsec_destination", "whsec_another"]
 
 
 # -- the app's -------------------------------------------------------------------------------------------------------
