@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import aiohttp
 
+from connectors.places import Board, MemoryBoard
 from connectors.turns import LocalTurns
 from rewards.changes import Change, LookAgain
 from rewards.records import Benefit, Binding, Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
@@ -335,6 +336,7 @@ class StoreAccess:
     options: StoreOptions
     api_base: str | None = None
     turns: Turns = field(default_factory=LocalTurns)
+    board: Board = field(default_factory=MemoryBoard)
     keeper: Keeper | None = None
     # The operator's settings of this platform's app, names in lower case ("client_id"); empty where there is no app.
     app: Mapping[str, Secret] = field(default_factory=dict)

@@ -437,6 +437,18 @@ class Budget(Model):
         unique_together = (("store_id", "name"),)
 
 
+class Places(Model):
+    """How many calls at a time each of our processes has in a store: see docs/decisions/0009-places-on-a-board.md."""
+
+    id = fields.BigIntField(primary_key=True)
+    store_id = fields.BigIntField(unique=True)
+    standing: dict[str, object] = fields.JSONField(default=dict)
+    used_at = fields.DatetimeField()  # by the database's clock
+
+    class Meta:
+        table = "places"
+
+
 class Ticket(Model):
     """What a text that a browser brings back stands for, for a short while."""
 

@@ -19,7 +19,7 @@ from storage.secrets import SecretBox
 from storage.stores import StoreRow
 from sync import keeper
 from sync.keeper import StoreKeeper
-from sync.turns import StoreShelf
+from sync.turns import StoreBoard, StoreShelf
 
 API_BASE = "api-base"  # the install option that names another server than the platform's own
 
@@ -46,6 +46,7 @@ class Services:
     )
     # Whoever opens a store while it is open already stands in the same line.
     _budgets: MutableMapping[int, Budgets] = field(default_factory=WeakValueDictionary, repr=False)
+    _boards: MutableMapping[int, StoreBoard] = field(default_factory=WeakValueDictionary, repr=False)
     _renewals: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(keeper.AT_ONCE), repr=False
     )
@@ -67,6 +68,7 @@ class Services:
             options=options(store),
             api_base=store.api_base,
             turns=self._turns(store.id),
+            board=self._board(store.id),
             keeper=StoreKeeper(self.database, self.secret_box, store.id, self._renewals),
             app=self.apps.get(store.platform, {}),
             subscription_ids=store.subscription_ids,
@@ -93,6 +95,12 @@ class Services:
         if turns is None:
             turns = self._budgets[store_id] = Budgets(StoreShelf(self.database, store_id))
         return turns
+
+    def _board(self, store_id: int) -> StoreBoard:
+        board = self._boards.get(store_id)
+        if board is None:
+            board = self._boards[store_id] = StoreBoard(self.database, store_id)
+        return board
 
 
 def options(store: StoreRow) -> StoreOptions:

@@ -13,7 +13,7 @@ from typing import Protocol
 from connectors.base import Capability
 from rewards.errors import InvalidInputError
 from rewards.occasions import local_today
-from storage import birthday_writes, budgets, deliveries, imports, privacy, shown_points, tickets
+from storage import birthday_writes, budgets, deliveries, imports, places, privacy, shown_points, tickets
 from storage import jobs as queries
 from sync.engine import PatientJobManager
 from sync.kinds import Kind
@@ -83,6 +83,7 @@ async def clear_away(services: Services, manager: PatientJobManager) -> None:
     now = services.clock()
     async with services.database.transaction() as connection:
         await budgets.remove_idle(connection)
+        await places.remove_idle(connection)
         await tickets.remove_old(connection, now)
         await imports.remove_readings(connection, now - _KEPT_READINGS)
     before = now - timedelta(days=KEPT_DAYS)

@@ -185,5 +185,5 @@ def _same_place(found: FoundShop) -> str | None:
 
 
 def _client(base: str, session: aiohttp.ClientSession, root: str = "wp-json/") -> Client:
-    nothing, pace = Secret(""), Pace(1)
+    nothing, pace = Secret(""), Pace(fixed=1)
     return Client(session, base, nothing, nothing, pace=pace, patience_seconds=PATIENCE_SECONDS, root=root)

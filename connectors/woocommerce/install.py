@@ -88,7 +88,7 @@ def _client(
         shop.base,
         key,
         secret,
-        pace=Pace(1),
+        pace=Pace(fixed=1),
         patience_seconds=_PATIENCE_SECONDS,
         in_query=keys_in == IN_QUERY,
     )

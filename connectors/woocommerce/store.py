@@ -51,7 +51,7 @@ class WooCommerceStore:
             base,
             access.credentials["key"],
             access.credentials["secret"],
-            pace=pace_of(base, settings),
+            pace=pace_of(access.board, settings),
             patience_seconds=_seconds(settings.get("patience_seconds", ""), _PATIENCE_SECONDS),
             timeout_seconds=_seconds(settings.get("timeout_seconds", ""), _TIMEOUT_SECONDS),
             in_query=settings.get(KEYS_IN) == IN_QUERY,

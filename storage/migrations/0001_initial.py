@@ -354,6 +354,27 @@ class Migration(migrations.Migration):
             bases=["Model"],
         ),
         ops.CreateModel(
+            name="Places",
+            fields=[
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("store_id", fields.BigIntField(unique=True)),
+                (
+                    "standing",
+                    fields.JSONField(
+                        default=dict, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads
+                    ),
+                ),
+                ("used_at", fields.DatetimeField(auto_now=False, auto_now_add=False)),
+            ],
+            options={
+                "table": "places",
+                "app": "models",
+                "pk_attr": "id",
+                "table_description": "How many calls at a time each of our processes has in a store: see docs/decisions/0009-places-on-a-board.md.",
+            },
+            bases=["Model"],
+        ),
+        ops.CreateModel(
             name="PrivacyRequest",
             fields=[
                 ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
