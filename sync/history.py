@@ -34,7 +34,7 @@ _NEEDS = {
     Noun.ORDERS: Capability.READ_ORDERS,
 }
 
-# Orders come last: most people are known by then, and need no stub that is completed later.
+# Orders are written last: most people are known by then, and need no stub that is completed later.
 _TOGETHER = ((Noun.CUSTOMERS, Noun.COUPONS), (Noun.ORDERS,))
 
 Progress = Callable[
@@ -221,15 +221,15 @@ class _Backlog:
 async def _read(
     services: Services, store: StoreRow, platform: Store, run_id: int, progress: Progress | None
 ) -> None:
-    """Reads noun after noun, and writes in the order of reading meanwhile: one is written while the next is read.
+    """Reads all nouns, and writes them in their order meanwhile: one is written while the next is read.
 
     What was read before the platform failed is written all the same: the next try goes on from there.
     """
-    backlog = _Backlog()
+    backlogs = [_Backlog() for _ in _TOGETHER]
     try:
         async with asyncio.TaskGroup() as group:
-            reading = group.create_task(_read_nouns(services, store, platform, run_id, backlog))
-            group.create_task(_write(services, store, backlog, progress))
+            reading = group.create_task(_read_nouns(services, store, platform, run_id, backlogs))
+            group.create_task(_write(services, store, backlogs, progress))
     except BaseExceptionGroup as group_error:
         raise _first(group_error) from group_error
     if failure := reading.result():
@@ -237,24 +237,37 @@ async def _read(
 
 
 async def _read_nouns(
-    services: Services, store: StoreRow, platform: Store, run_id: int, backlog: _Backlog
+    services: Services, store: StoreRow, platform: Store, run_id: int, backlogs: Sequence[_Backlog]
 ) -> PlatformError | None:
-    """Reads the windows of nouns that go together, then the next nouns'; what the platform stopped it with, or None."""
+    """Reads the windows of nouns that go together into a backlog of theirs; what the platform stopped it with, or None.
+
+    Slots are given in the order of asking: the next nouns' windows begin when these have all begun, and what they bring
+    waits in its backlog until these are written.
+    """
     slots = asyncio.Semaphore(AT_ONCE)
     try:
-        for together in _TOGETHER:
-            windows = await _unfinished(services, store, run_id, together)
-            async with asyncio.TaskGroup() as group:
-                for window in windows:
-                    group.create_task(_read_window(platform, window, slots, backlog))
+        found = [await _unfinished(services, store, run_id, together) for together in _TOGETHER]
+        async with asyncio.TaskGroup() as group:
+            for windows, backlog in zip(found, backlogs, strict=True):
+                group.create_task(_read_windows(platform, windows, slots, backlog))
     except BaseExceptionGroup as group_error:
         failure = _first(group_error)
         if not isinstance(failure, PlatformError):
             raise
         return failure
     finally:
-        await backlog.close()
+        for backlog in backlogs:
+            await backlog.close()
     return None
+
+
+async def _read_windows(
+    platform: Store, windows: Sequence[WindowRow], slots: asyncio.Semaphore, backlog: _Backlog
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        for window in windows:
+            group.create_task(_read_window(platform, window, slots, backlog))
+    await backlog.close()
 
 
 async def _unfinished(
@@ -296,14 +309,21 @@ async def _read_window(
         await backlog.put(_Read(noun, window.id, Page((), None)))
 
 
-async def _write(services: Services, store: StoreRow, backlog: _Backlog, progress: Progress | None) -> None:
-    while taken := await backlog.take():
-        changes: list[Change] = [change for read in taken for change in read.page.changes]
-        await _commit(services, store, taken, changes)
-        if progress is not None:
-            for noun in Noun:
-                if more := sum(len(read.page.changes) for read in taken if read.noun is noun):
-                    progress(noun, more)
+async def _write(
+    services: Services, store: StoreRow, backlogs: Sequence[_Backlog], progress: Progress | None
+) -> None:
+    for backlog in backlogs:
+        while taken := await backlog.take():
+            changes: list[Change] = [change for read in taken for change in read.page.changes]
+            await _commit(services, store, taken, changes)
+            if progress is not None:
+                _tell(progress, taken)
+
+
+def _tell(progress: Progress, taken: Sequence[_Read]) -> None:
+    for noun in Noun:
+        if more := sum(len(read.page.changes) for read in taken if read.noun is noun):
+            progress(noun, more)
 
 
 async def _commit(services: Services, store: StoreRow, taken: list[_Read], changes: list[Change]) -> None:

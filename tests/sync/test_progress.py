@@ -9,7 +9,7 @@ import pytest
 from connectors.base import Noun
 from rewards.errors import RetryLaterError
 from sync.history import run_import
-from tests.sync.shops import Shop
+from tests.sync.shops import Shop, rows
 
 WHOLE = {Noun.CUSTOMERS: 240, Noun.COUPONS: 3, Noun.ORDERS: 120}
 
@@ -51,3 +51,17 @@ async def test_after_a_stop_only_the_rest_is_left(shop: Shop) -> None:
     )
     assert sum(left.values()) < sum(WHOLE.values())
     assert read == WHOLE
+
+
+async def test_orders_are_written_when_everybody_who_placed_them_is(shop: Shop) -> None:
+    report = await run_import(
+        shop.services, shop.store.id, is_full=True, progress=lambda noun, more: shop.clock.pass_days(1)
+    )
+    found = await rows(
+        shop.database,
+        """SELECT min(done_at) FILTER (WHERE noun = 'orders') > max(done_at) FILTER (WHERE noun <> 'orders')
+           FROM import_windows WHERE store_id = %s AND run_id = %s""",
+        shop.store.id,
+        report.run_id,
+    )
+    assert found == [(True,)]
