@@ -15,6 +15,8 @@ import msgspec
 from storage import plans
 from storage.database import Connection
 
+_PART = 500  # rows that are turned into text at once
+
 _TABLES = {
     "incoming_people": """external_id text, is_full boolean, has_account boolean, email_given text, email text,
         name text, locale text, accepts_marketing boolean, joined_at timestamptz, joined_on date, joined_md smallint,
@@ -49,13 +51,17 @@ async def empty(connection: Connection, *tables: str) -> None:
 
 
 async def fill(connection: Connection, table: str, rows: Iterable[Sequence[object]]) -> None:
-    """Copies rows into a staging table, columns in the table's order; all rows may leave out the same last ones."""
-    columns = list(zip(*rows, strict=True))
-    if columns:
-        names, written = _written(table, columns)
-        text = "\n".join(map("\t".join, zip(*written, strict=True))) + "\n"
-        async with connection.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
-            await copy.write(text)
+    """Copies rows into a staging table, columns in the table's order; all rows may leave out the same last ones.
+
+    Written in parts: while one is sent, requests that came in meanwhile are answered.
+    """
+    rows = list(rows)
+    if not rows:
+        return
+    names = ", ".join(name for name, _ in _columns(table)[: len(rows[0])])
+    async with connection.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+        for first in range(0, len(rows), _PART):
+            await copy.write(_text(table, rows[first : first + _PART]))
 
 
 # -- rows as the text that COPY reads --------------------------------------------------------------------------------
@@ -70,11 +76,11 @@ _ESCAPED = str.maketrans(_SPECIAL)
 _encode = msgspec.json.Encoder().encode
 
 
-def _written(table: str, columns: Sequence[Sequence[object]]) -> tuple[str, list[list[str]]]:
-    """The names of the columns that are given, and each column's values as text."""
-    known = _columns(table)[: len(columns)]
-    texts = [_texts(kind, values) for (_, kind), values in zip(known, columns, strict=True)]
-    return ", ".join(name for name, _ in known), texts
+def _text(table: str, rows: Sequence[Sequence[object]]) -> str:
+    """Rows as lines, a column at a time."""
+    columns = zip(*rows, strict=True)
+    texts = [_texts(kind, values) for (_, kind), values in zip(_columns(table), columns, strict=False)]
+    return "\n".join(map("\t".join, zip(*texts, strict=True))) + "\n"
 
 
 def _texts(kind: str, values: Sequence[Any]) -> list[str]:
