@@ -9,13 +9,14 @@ def tapering(pages: int, least: int = 1) -> list[int]:
     """Sizes of the parts in reading order: large ones first, then ever smaller ones down to `least` pages, less where
     there would be too few parts.
 
-    Whoever is ready takes the next part, so at the end nobody waits for more than a small one. Each part is what is
-    left, shared out twice over: guided self-scheduling (Polychronopoulos and Kuck, 1987).
+    Whoever is ready takes the next part, so at the end nobody waits for more than a small one. Each part is two thirds
+    of a fair share of what is left: guided self-scheduling (Polychronopoulos and Kuck, 1987), a little coarser than
+    its half shares, because each part costs half a page more.
     """
     sizes = []
     least = min(least, max(1, pages // AT_ONCE))
     while pages > 0:
-        sizes.append(min(pages, max(least, -(-pages // (2 * AT_ONCE)))))
+        sizes.append(min(pages, max(least, -(-2 * pages // (3 * AT_ONCE)))))
         pages -= sizes[-1]
     return sizes
 
