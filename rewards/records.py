@@ -74,6 +74,7 @@ class Customer:
     accepts_marketing: bool | None = None
     source_updated_at: datetime | None = None  # the platform's version; None where it gives none
     metadata: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    phone: str | None = None  # as the platform writes it; for finding somebody, never for telling who is who
 
 
 @record

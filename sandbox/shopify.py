@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.server import Sandbox
-from sandbox.shopify_access import access_denied, without_people
+from sandbox.shopify_access import PERSONAL, PHONES, access_denied, without_people, without_people_in_posts
 from sandbox.shopify_bodies import Bodies
 from sandbox.shopify_bulk import BulkDesk, Operation, Rendered, file_signature
 from sandbox.shopify_checkout import Till
@@ -26,7 +26,7 @@ from sandbox.shopify_graphql import Bucket, answer, throttled_answer
 from sandbox.shopify_hooks import HookDesk
 from sandbox.shopify_oauth import DeniedError, OAuthDesk
 from sandbox.shopify_root import Root
-from sandbox.shopify_views import Views, customer_number
+from sandbox.shopify_views import Views, customer_number, phone_of
 from sandbox.world import EarningRule, World
 
 API_VERSION = "2026-10"
@@ -43,8 +43,9 @@ class ShopifySandbox(Sandbox):
     """The shop `shop`; an installation, the app's client id and secret, and an admin-made token open it.
 
     `answered_version`: the version that answers say, as when the asked one is retired. `closed_with`: the status of a
-    shop that Shopify has closed (402, 403, 423). `people_shown`: False without protected customer data level 2; then
-    an export that asks for people fails, or with `people_in_bulk` "null" holds nothing in their place.
+    shop that Shopify has closed (402, 403, 423). `people_shown`: False without protected customer data level 2, and
+    `phones_shown` without its field phone; then an export that asks for them fails, or with `people_in_bulk` "null"
+    holds nothing in their place.
     """
 
     platform = "shopify"
@@ -68,7 +69,14 @@ class ShopifySandbox(Sandbox):
         self.bodies = Bodies(self.views, now)
         self.discounts = DiscountBook(world.seed.now)
         self.customers = {customer_number(p): p for p in world.people if not p.is_guest}
-        self.hook_desk = HookDesk(self.hooks, self.shop, client_secret, API_VERSION, now)
+        self.hook_desk = HookDesk(
+            self.hooks,
+            self.shop,
+            client_secret,
+            API_VERSION,
+            now,
+            shows=lambda body: without_people_in_posts(body, self.hidden_fields),
+        )
         self._folder = tempfile.TemporaryDirectory(prefix="sandbox-shopify-", ignore_cleanup_errors=True)
         self.code_desk = CodeDesk(self)
         self.root = Root(self)
@@ -78,12 +86,12 @@ class ShopifySandbox(Sandbox):
             now,
             self._bulk_finished,
             lambda: self.till.version,
-            lambda: None if self.people_shown else self.people_in_bulk,
+            lambda: (self.hidden_fields, self.people_in_bulk),
         )
         self.till = Till(self)
         self.answered_version = API_VERSION
         self.closed_with: int | None = None
-        self.people_shown = True
+        self.people_shown = self.phones_shown = True
         self.people_in_bulk = "fail"
 
     # -- what the base asks for --------------------------------------------------------------------------------------
@@ -191,9 +199,16 @@ class ShopifySandbox(Sandbox):
         body = {
             "shop_id": 61_000_000_001,
             "shop_domain": self.shop,
-            "customer": {"id": int(customer), "email": person.email, "phone": None},
+            "customer": {"id": int(customer), "email": person.email, "phone": phone_of(person)},
         }
         self.hook_desk.emit(topic, lambda _: body)
+
+    @property
+    def hidden_fields(self) -> frozenset[str]:
+        """What names people and is not shown to this app."""
+        if not self.people_shown:
+            return PERSONAL
+        return frozenset() if self.phones_shown else PHONES
 
     def _now(self) -> datetime:
         """The clock as it is set now: it may be replaced while the shop is open."""
@@ -213,8 +228,8 @@ class ShopifySandbox(Sandbox):
         query, variables = asked["query"], asked.get("variables") or {}
         refused = access_denied(query, self.oauth.scopes)
         body = refused or answer(query, variables, self.root.fields(), self.bucket, limited=self.limiter_on)
-        if not self.people_shown:
-            body = without_people(body)
+        if self.hidden_fields:
+            body = without_people(body, self.hidden_fields)
         return web.json_response(body, headers={"X-Shopify-API-Version": self.answered_version})
 
     async def _token(self, request: web.Request) -> web.Response:

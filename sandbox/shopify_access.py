@@ -60,15 +60,16 @@ def access_denied(query: str, scopes: Sequence[str]) -> dict[str, Any] | None:
 PERSONAL = frozenset(
     {"firstName", "lastName", "displayName", "email", "phone", "defaultEmailAddress", "defaultPhoneNumber"}
 )
+PHONES = frozenset({"phone", "defaultPhoneNumber"})
 _OF_PEOPLE = frozenset({"customer", "customers", "order", "orders", "nodes"})
 
 
-def without_people(body: dict[str, Any]) -> dict[str, Any]:
-    """An answer as an app without protected customer data level 2 gets it: personal fields are null, with an error each."""
+def without_people(body: dict[str, Any], hidden: frozenset[str] = PERSONAL) -> dict[str, Any]:
+    """An answer as an app gets it that is not approved for these fields: they are null, with an error each."""
     found: set[str] = set()
     data = body.get("data") or {}
     for name in _OF_PEOPLE & data.keys():
-        _blank(data[name], found)
+        _blank(data[name], hidden, found)
     if not found:
         return body
     errors = [
@@ -82,14 +83,27 @@ def without_people(body: dict[str, Any]) -> dict[str, Any]:
     return body | {"errors": [*body.get("errors", []), *errors]}
 
 
-def _blank(value: Any, found: set[str]) -> None:
+def _blank(value: Any, hidden: frozenset[str], found: set[str]) -> None:
     if isinstance(value, list):
         for item in value:
-            _blank(item, found)
+            _blank(item, hidden, found)
     elif isinstance(value, dict):
         for name in value:
-            if name in PERSONAL:
+            if name in hidden:
                 value[name] = None
                 found.add(name)
             else:
-                _blank(value[name], found)
+                _blank(value[name], hidden, found)
+
+
+_IN_POSTS = frozenset({"email", "contact_email", "first_name", "last_name", "phone"})
+
+
+def without_people_in_posts(body: Any, hidden: frozenset[str]) -> Any:
+    """The body of a post to such an app: what it may not see is not there."""
+    gone = _IN_POSTS if hidden >= PERSONAL else _IN_POSTS & hidden
+    if isinstance(body, dict):
+        return {
+            name: without_people_in_posts(value, hidden) for name, value in body.items() if name not in gone
+        }
+    return [without_people_in_posts(item, hidden) for item in body] if isinstance(body, list) else body

@@ -7,7 +7,15 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from sandbox.shopify_discounts import Discount
-from sandbox.shopify_views import REFUNDS_FROM, View, Views, customer_number, order_number, paid_state
+from sandbox.shopify_views import (
+    REFUNDS_FROM,
+    View,
+    Views,
+    customer_number,
+    order_number,
+    paid_state,
+    phone_of,
+)
 from sandbox.world import Person, Repayment, Sale
 
 
@@ -32,6 +40,7 @@ class Bodies:
             "first_name": first,
             "last_name": last,
             "state": self._views.state(str(number)).lower(),
+            "phone": phone_of(person),
             "note": None,
             "verified_email": True,
             "currency": self._views.currency,

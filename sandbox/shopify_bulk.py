@@ -20,7 +20,6 @@ from typing import Any
 import msgspec
 from graphql import FieldNode, InlineFragmentNode, OperationType, SelectionSetNode, value_from_ast_untyped
 
-from sandbox.shopify_access import PERSONAL
 from sandbox.shopify_graphql import checked, operation_of
 
 View = dict[str, Any]
@@ -75,12 +74,12 @@ class BulkDesk:
     clock: Callable[[], datetime]
     on_finish: Callable[[Operation], None]
     version: Callable[[], int]
-    # What becomes of an export that asks for people while the app may not see them: None, "null" or "fail".
-    hidden: Callable[[], str | None] = lambda: None
+    # Fields that the app may not see, and what becomes of an export that asks for them: "null" or "fail".
+    hidden: Callable[[], tuple[frozenset[str], str]] = lambda: (frozenset(), "fail")
     operations: dict[str, Operation] = field(default_factory=dict)
     # Cleared, exports run until it is set.
     open: asyncio.Event = field(default_factory=asyncio.Event)
-    _rendered: dict[tuple[str, str | None], Rendered] = field(default_factory=dict)
+    _rendered: dict[tuple[str, frozenset[str]], Rendered] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _numbers: Iterable[int] = field(default_factory=lambda: itertools.count(8_000_000_001))
 
@@ -111,8 +110,8 @@ class BulkDesk:
 
     async def render(self, query: str) -> Rendered:
         """The file of a bulk query, made now or taken from an earlier time when nothing has changed since."""
-        version = self.version()
-        ready = self._rendered.get((query, self.hidden()))
+        version, (hidden, _) = self.version(), self.hidden()
+        ready = self._rendered.get((query, hidden))
         if ready is not None and ready.version == version:
             return ready
         document, _ = checked(query)
@@ -121,11 +120,10 @@ class BulkDesk:
         assert isinstance(root, FieldNode)
         rows, view = self.sources[root.name.value](_search_of(root))
         plan = projection(_node_selection(root))
-        if self.hidden() == "null":
-            plan = _without_people(plan)
+        if hidden:
+            plan = _without(hidden, plan)
         path = (
-            self.folder
-            / f"{hashlib.sha256(query.encode()).hexdigest()[:16]}-{version}{self.hidden() or ''}.jsonl"
+            self.folder / f"{hashlib.sha256(query.encode()).hexdigest()[:16]}-{version}-{len(hidden)}.jsonl"
         )
         count = 0
         with path.open("wb") as file:
@@ -134,7 +132,7 @@ class BulkDesk:
                 count += 1
                 if count % _ROWS_AT_A_TIME == 0:
                     await asyncio.sleep(0)
-        rendered = self._rendered[query, self.hidden()] = Rendered(path, count, version)
+        rendered = self._rendered[query, hidden] = Rendered(path, count, version)
         return rendered
 
     def end_early(self, operation: Operation, status: str, lines: int, cut: int = 0) -> None:
@@ -162,7 +160,8 @@ class BulkDesk:
         operation.status = "RUNNING"
         await asyncio.sleep(_MOMENT_SECONDS)
         await self.open.wait()
-        if self.hidden() == "fail" and any(name in operation.query for name in PERSONAL):
+        hidden, what_then = self.hidden()
+        if what_then == "fail" and hidden & _fields_of(operation.query):
             operation.status, operation.error_code = "FAILED", "ACCESS_DENIED"
             operation.completed_at = self.clock()
             self.on_finish(operation)
@@ -199,10 +198,17 @@ def operation_view(operation: Operation, base: str) -> View:
     }
 
 
-def _without_people(plan: Callable[[View], View]) -> Callable[[View], View]:
+def _fields_of(query: str) -> frozenset[str]:
+    """The names of all fields that a bulk query asks for."""
+    document, _ = checked(query)
+    assert document is not None
+    return frozenset(_names(operation_of(document).selection_set))
+
+
+def _without(hidden: frozenset[str], plan: Callable[[View], View]) -> Callable[[View], View]:
     def blank(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: None if name in PERSONAL else blank(inner) for name, inner in value.items()}
+            return {name: None if name in hidden else blank(inner) for name, inner in value.items()}
         return [blank(item) for item in value] if isinstance(value, list) else value
 
     return lambda view: dict(blank(plan(view)))

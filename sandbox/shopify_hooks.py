@@ -63,6 +63,7 @@ class HookDesk:
     api_version: str
     clock: Callable[[], datetime]
     app_uri: str | None = None
+    shows: Callable[[Any], Any] = lambda body: body  # what the app may see of a body
     _found: dict[str, Subscribed] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1_300_000_001))
     _posts: itertools.count[int] = field(default_factory=itertools.count)
@@ -123,7 +124,7 @@ class HookDesk:
             self._send(topic, self.app_uri, body(False), event)
 
     def _send(self, topic: str, uri: str, body: Mapping[str, Any], event: str) -> None:
-        content = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+        content = json.dumps(self.shows(body), separators=(",", ":"), ensure_ascii=False).encode()
         key = self._id("webhook")
         headers = {
             "Content-Type": "application/json",

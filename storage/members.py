@@ -5,6 +5,7 @@ A person counts with everybody who was merged into them: their customers, entrie
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -61,16 +62,34 @@ _IN_STORE = """m.program_id = (SELECT s.program_id FROM stores s WHERE s.id = %(
     AND m.id IN (SELECT coalesce(g.merged_into, g.id) FROM store_customers sc JOIN members g ON g.id = sc.member_id
                  WHERE sc.store_id = %(store)s)
     AND (%(search)s::text IS NULL OR position(lower(%(search)s) IN lower(coalesce(m.email, ''))) > 0
-         OR position(lower(%(search)s) IN lower(coalesce(m.name, ''))) > 0)"""
+         OR position(lower(%(search)s) IN lower(coalesce(m.name, ''))) > 0
+         OR m.id IN (SELECT coalesce(g.merged_into, g.id) FROM store_customers sc JOIN members g ON g.id = sc.member_id
+                     WHERE sc.store_id = %(store)s
+                         AND position(%(digits)s IN regexp_replace(sc.phone, '[^0-9]', '', 'g')) > 0))"""
+
+_PHONE = re.compile(r"[+()0-9 ./-]+")
+_FEWEST_DIGITS = 4
+
+
+def _values(store_id: int, search: str | None) -> dict[str, object]:
+    """The values of `_IN_STORE`. What could be a phone number is looked for without the zeros that it has at home only."""
+    digits = None
+    if search is not None and _PHONE.fullmatch(search):
+        digits = re.sub(r"[^0-9]", "", search).lstrip("0")
+    has_enough = digits is not None and len(digits) >= _FEWEST_DIGITS
+    return {"store": store_id, "search": search, "digits": digits if has_enough else None}
 
 
 async def of_store(
     connection: Connection, store_id: int, *, search: str | None = None, limit: int | None = None
 ) -> list[MemberRow]:
-    """The people with a customer record in the store, oldest first; `search` is a part of the name or e-mail."""
+    """The people with a customer record in the store, oldest first.
+
+    `search` is a part of the name or e-mail, or of a phone number, however it is written.
+    """
     cursor = await connection.execute(
         f"{_SELECT} WHERE {_IN_STORE} ORDER BY m.id LIMIT %(limit)s",
-        {"store": store_id, "search": search, "limit": limit},
+        _values(store_id, search) | {"limit": limit},
     )
     return [MemberRow(**row) for row in await cursor.fetchall()]
 
@@ -78,7 +97,7 @@ async def of_store(
 async def count_of_store(connection: Connection, store_id: int, *, search: str | None = None) -> int:
     """How many people `of_store` gives without a limit."""
     cursor = await connection.execute(
-        f"SELECT count(*) AS people FROM members m WHERE {_IN_STORE}", {"store": store_id, "search": search}
+        f"SELECT count(*) AS people FROM members m WHERE {_IN_STORE}", _values(store_id, search)
     )
     found = await cursor.fetchone()
     assert found is not None

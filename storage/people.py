@@ -40,13 +40,13 @@ WHERE p.email IS NOT NULL AND {_UNKNOWN} AND ({_BY_EMAIL.format("p")}) IS NULL
 GROUP BY p.email ORDER BY p.email
 """
 
-_CUSTOMER_COLUMNS = """program_id, store_id, member_id, external_id, has_account, email_given, email, name, locale,
-    accepts_marketing, joined_at, source_updated_at, metadata"""
+_CUSTOMER_COLUMNS = """program_id, store_id, member_id, external_id, has_account, email_given, email, name, phone,
+    locale, accepts_marketing, joined_at, source_updated_at, metadata"""
 
 _ADD_CUSTOMERS = f"""
 INSERT INTO store_customers ({_CUSTOMER_COLUMNS})
 SELECT %(program)s, %(store)s, ({_BY_EMAIL.format("p")}), p.external_id, p.has_account, p.email_given, p.email,
-    p.name, p.locale, p.accepts_marketing, p.joined_at, p.source_updated_at, p.metadata
+    p.name, p.phone, p.locale, p.accepts_marketing, p.joined_at, p.source_updated_at, p.metadata
 FROM incoming_people p WHERE p.email IS NOT NULL AND {_UNKNOWN} ORDER BY p.external_id
 """
 
@@ -65,8 +65,8 @@ WITH fresh AS MATERIALIZED (
     FROM fresh
 )
 INSERT INTO store_customers ({_CUSTOMER_COLUMNS})
-SELECT %(program)s, %(store)s, member_id, external_id, has_account, email_given, email, name, locale,
-    accepts_marketing, joined_at, source_updated_at, metadata
+SELECT %(program)s, %(store)s, member_id, external_id, has_account, email_given, email, name, phone,
+    locale, accepts_marketing, joined_at, source_updated_at, metadata
 FROM fresh ORDER BY external_id
 """
 
@@ -87,7 +87,8 @@ SELECT %(program)s, %(store)s, member_id, external_id, false, '{{}}' FROM fresh 
 _UPDATE_KNOWN = f"""
 UPDATE store_customers sc
 SET has_account = p.has_account, email_given = coalesce(p.email_given, sc.email_given),
-    email = coalesce(p.email, sc.email), name = coalesce(p.name, sc.name), locale = coalesce(p.locale, sc.locale),
+    email = coalesce(p.email, sc.email), name = coalesce(p.name, sc.name),
+    phone = coalesce(p.phone, sc.phone), locale = coalesce(p.locale, sc.locale),
     accepts_marketing = coalesce(p.accepts_marketing, sc.accepts_marketing),
     joined_at = least(sc.joined_at, p.joined_at), source_updated_at = p.source_updated_at, metadata = p.metadata,
     deleted_at = NULL
@@ -95,11 +96,11 @@ FROM incoming_people p CROSS JOIN LATERAL ({_KNOWN}) known
 WHERE sc.id = known.id AND p.is_full
     AND (sc.source_updated_at IS NULL OR p.source_updated_at IS NULL
          OR p.source_updated_at >= sc.source_updated_at)
-    AND (sc.has_account, sc.email_given, sc.email, sc.name, sc.locale, sc.accepts_marketing, sc.joined_at,
+    AND (sc.has_account, sc.email_given, sc.email, sc.name, sc.phone, sc.locale, sc.accepts_marketing, sc.joined_at,
          sc.source_updated_at, sc.metadata, sc.deleted_at)
         IS DISTINCT FROM
         (p.has_account, coalesce(p.email_given, sc.email_given), coalesce(p.email, sc.email),
-         coalesce(p.name, sc.name), coalesce(p.locale, sc.locale),
+         coalesce(p.name, sc.name), coalesce(p.phone, sc.phone), coalesce(p.locale, sc.locale),
          coalesce(p.accepts_marketing, sc.accepts_marketing), least(sc.joined_at, p.joined_at),
          p.source_updated_at, p.metadata, NULL::timestamptz)
 """

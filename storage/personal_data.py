@@ -13,7 +13,7 @@ _MEMBERS = """SELECT DISTINCT x.id FROM store_customers sc JOIN members m ON m.i
 
 # By the name of each part; a code of a coupon for everybody is no less a code that the person was given.
 _PARTS: Mapping[str, str] = {
-    "customers": """SELECT external_id, has_account, email_given AS email, name, locale, accepts_marketing,
+    "customers": """SELECT external_id, has_account, email_given AS email, name, phone, locale, accepts_marketing,
             joined_at, metadata, source_updated_at, deleted_at
         FROM store_customers WHERE store_id = %(store)s AND id = ANY(%(customers)s) ORDER BY id""",
     "members": """SELECT id, email, name, birthday_md, birthday_year, birthday_set_by, birthday_set_at, joined_on,

@@ -145,11 +145,12 @@ async def erase(connection: Connection, store_id: int, customer_ids: Sequence[in
                birthday_set_by = NULL, birthday_set_at = NULL, joined_on = NULL, joined_md = NULL, joined_set_by = NULL
            WHERE m.id IN (SELECT member_id FROM store_customers WHERE id = ANY(%(ids)s))
                AND NOT EXISTS (SELECT FROM store_customers o WHERE o.member_id = m.id AND o.id <> ALL(%(ids)s)
-                               AND (o.email IS NOT NULL OR o.email_given IS NOT NULL OR o.name IS NOT NULL))""",
+                               AND (o.email IS NOT NULL OR o.email_given IS NOT NULL OR o.name IS NOT NULL
+                                    OR o.phone IS NOT NULL))""",
         values,
     )
     await connection.execute(
-        """UPDATE store_customers SET email = NULL, email_given = NULL, name = NULL, locale = NULL,
+        """UPDATE store_customers SET email = NULL, email_given = NULL, name = NULL, phone = NULL, locale = NULL,
                accepts_marketing = NULL, metadata = '{}', deleted_at = coalesce(deleted_at, %(now)s),
                external_id = CASE WHEN external_id LIKE 'guest:%%' THEN 'erased:' || id ELSE external_id END
            WHERE store_id = %(store)s AND id = ANY(%(ids)s)""",

@@ -19,7 +19,7 @@ _PART = 500  # rows that are turned into text at once
 
 _TABLES = {
     "incoming_people": """external_id text, is_full boolean, has_account boolean, email_given text, email text,
-        name text, locale text, accepts_marketing boolean, joined_at timestamptz, joined_on date, joined_md smallint,
+        name text, phone text, locale text, accepts_marketing boolean, joined_at timestamptz, joined_on date, joined_md smallint,
         birthday_md smallint, birthday_year smallint, source_updated_at timestamptz, metadata jsonb DEFAULT '{}'""",
     "incoming_orders": """external_id text, person text, status text, status_given text, currency text,
         subtotal_minor bigint, tax_minor bigint, shipping_minor bigint, discount_minor bigint, total_minor bigint,

@@ -101,6 +101,7 @@ class StoreCustomer(Model):
     email_given = fields.TextField(null=True)
     email = fields.TextField(null=True)
     name = fields.TextField(null=True)
+    phone = fields.TextField(null=True)
     locale = fields.TextField(null=True)
     accepts_marketing = fields.BooleanField(null=True)
     joined_at = fields.DatetimeField(null=True)

@@ -121,7 +121,7 @@ def latest_customers(customers: Sequence[Customer]) -> dict[str, Customer]:
     return latest
 
 
-_MAY_BE_UNSAID = ("email", "name", "joined_at", "birthday", "locale", "accepts_marketing")
+_MAY_BE_UNSAID = ("email", "name", "phone", "joined_at", "birthday", "locale", "accepts_marketing")
 
 
 def _filled(customer: Customer, other: Customer) -> Customer:
@@ -203,6 +203,7 @@ def _customer_row(customer: Customer, zone: ZoneInfo) -> tuple[object, ...]:
         customer.email,
         normalised(customer.email),
         customer.name,
+        customer.phone,
         customer.locale,
         customer.accepts_marketing,
         customer.joined_at,

@@ -73,7 +73,7 @@ def members() -> None:
 @members.command("list")
 @store_argument
 @click.option("--limit", type=click.IntRange(1), help=f"At most so many. [default: {SHOWN}; with --json all]")
-@click.option("--search", metavar="TEXT", help="Only those whose name or e-mail holds this.")
+@click.option("--search", metavar="TEXT", help="Only those whose name, e-mail or phone number holds this.")
 @json_option
 @with_services
 async def members_list(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, NewType
@@ -39,13 +39,12 @@ Operation = NewType("Operation", str)
 
 @dataclass(frozen=True)
 class Export:
-    """What is exported: the document under operations/, its search, and how a line becomes a change.
+    """What is exported: documents under operations/, a search, and how a line becomes a change.
 
-    `hidden` is the document without what names people, for an app that may not see it.
+    Each document asks for less than the one before, of what names people; the first that the app may run is used.
     """
 
-    document: str
-    hidden: str
+    documents: Sequence[str]
     search: str
     line: type[Any]
     change: Callable[[Any], Change]
@@ -59,7 +58,7 @@ class _Place:
     operation: Operation | None = None
     lines: int = 0
     after: int = 0
-    is_hidden: bool = False
+    asks_less: int = 0  # which of the export's documents
     last: int = field(default=0, compare=False)
 
     @classmethod
@@ -70,7 +69,7 @@ class _Place:
             operation=Operation(str(cursor["operation"])),
             lines=int(str(cursor["lines"])),
             after=int(str(cursor.get("after", 0))),
-            is_hidden=bool(cursor.get("hidden")),
+            asks_less=int(str(cursor.get("document", 0))),
         )
 
     def cursor(self) -> Mapping[str, object]:
@@ -78,7 +77,7 @@ class _Place:
             "operation": self.operation,
             "lines": self.lines,
             "after": self.after,
-            "hidden": self.is_hidden,
+            "document": self.asks_less,
         }
 
 
@@ -137,12 +136,12 @@ async def read_export(
                 return
             place = _beyond(place, is_new=is_new)
         except _DeniedError:
-            if place.is_hidden:
+            if place.asks_less + 1 == len(export.documents):
                 raise RefusedError(
                     "The app lacks a permission to read this part of the shop: grant it and connect again.",
                     code="ACCESS_DENIED",
                 ) from None
-            place = _Place(is_hidden=True)
+            place = _Place(asks_less=place.asks_less + 1)
         except _ResultGoneError as gone:
             if is_new:
                 raise _no_result() from gone
@@ -163,7 +162,7 @@ def _no_result() -> RetryLaterError:
 
 
 async def _start(client: ShopifyClient, export: Export, place: _Place) -> Operation:
-    name = export.hidden if place.is_hidden else export.document
+    name = export.documents[place.asks_less]
     begins = f"id:>={place.after + 1}" if place.after else ""
     search = " AND ".join(part for part in (begins, export.search) if part)
     text = bulk_document(name, search, export.metafield)

@@ -101,6 +101,10 @@ class _Metafield(msgspec.Struct, gc=False):
     key: str = ""
 
 
+class _PhoneNumber(msgspec.Struct, rename="camel", gc=False):
+    phone_number: str
+
+
 class CustomerLine(msgspec.Struct, rename="camel", gc=False):
     """A customer as GraphQL gives it (operations/bulk_customers.graphql)."""
 
@@ -112,6 +116,7 @@ class CustomerLine(msgspec.Struct, rename="camel", gc=False):
     first_name: str | None = None
     last_name: str | None = None
     default_email_address: EmailAddress | None = None
+    default_phone_number: _PhoneNumber | None = None
     locale: str | None = None
     birth_date: _Metafield | None = None
 
@@ -130,6 +135,7 @@ class CustomerBody(msgspec.Struct):
     email: str | None = None
     first_name: str | None = None
     last_name: str | None = None
+    phone: str | None = None
     email_marketing_consent: _Consent | None = None
     metafields: list[_Metafield] = []
 
@@ -142,6 +148,7 @@ def customer_from_line(line: CustomerLine, rules: CustomerRules) -> Customer:
         external_id=external_id(line.id),
         email=address.email_address or None if address else None,
         name=_name(line.first_name, line.last_name),
+        phone=line.default_phone_number.phone_number or None if line.default_phone_number else None,
         has_account=rules.has_account(line.state, line.tags, accepts),
         joined_at=utc(line.created_at),
         birthday=read_birthday(line.birth_date.value) if line.birth_date else None,
@@ -162,6 +169,7 @@ def customer_from_body(body: CustomerBody, rules: CustomerRules) -> Customer:
         external_id=str(body.id),
         email=body.email or None,
         name=_name(body.first_name, body.last_name),
+        phone=body.phone or None,
         has_account=rules.has_account(body.state, (), accepts),
         joined_at=utc_or_none(body.created_at),
         birthday=_birthday_among(body.metafields, rules),

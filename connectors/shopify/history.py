@@ -17,6 +17,7 @@ from connectors.shopify.client import ShopifyClient
 from connectors.shopify.customers import CustomerLine, CustomerRules, customer_from_line
 from connectors.shopify.discounts import Discounts
 from connectors.shopify.mapping import OrderLine, gid, order_from_line
+from connectors.shopify.permissions import Shown
 from rewards.changes import Change, CustomerSaved, OrderSaved
 from rewards.errors import RefusedError
 
@@ -74,7 +75,7 @@ class History:
         self._client = client
         self._discounts = discounts
         self._rules = rules
-        self._shows_people = True
+        self._shown = Shown.EVERYTHING
 
     async def windows(self, noun: Noun, since: datetime | None) -> Sequence[Window]:
         """One window per noun: pages of a handful of rows, or one file of all the others."""
@@ -128,21 +129,22 @@ class History:
         return [_order_saved(line) for line in page.nodes], page.page_info.next
 
     async def _with_people(self, name: str, asked: Mapping[str, object], data: type[T]) -> T:
-        """Asks for names and addresses too, until Shopify refuses them; then records go by their numbers alone."""
-        if self._shows_people:
+        """Asks for what names people too, and for less of it where Shopify refuses; at last records go by numbers alone."""
+        shown = self._shown
+        while True:
             try:
-                return await self._client.call(name, {**asked, "people": True}, data)
+                answer = await self._client.call(name, {**asked, **shown.variables(name)}, data)
             except RefusedError as error:
-                if error.code != "ACCESS_DENIED":
+                if error.code != "ACCESS_DENIED" or shown is Shown.NOBODY:
                     raise
-        answer = await self._client.call(name, {**asked, "people": False}, data)
-        self._shows_people = False
-        return answer
+                shown = Shown(shown + 1)
+            else:
+                self._shown = shown
+                return answer
 
     def _customers_export(self, search: str) -> Export:
         return Export(
-            document="bulk_customers",
-            hidden="bulk_customers_hidden",
+            documents=("bulk_customers", "bulk_customers_no_phone", "bulk_customers_hidden"),
             search=search,
             line=CustomerLine,
             change=self.customer_saved,
@@ -154,7 +156,7 @@ class History:
 
 
 def _orders_export(search: str) -> Export:
-    return Export("bulk_orders", "bulk_orders_hidden", search, OrderLine, _order_saved)
+    return Export(("bulk_orders", "bulk_orders_hidden"), search, OrderLine, _order_saved)
 
 
 def _order_saved(line: OrderLine) -> Change:

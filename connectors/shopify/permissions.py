@@ -8,12 +8,13 @@ Sources: shopify.dev/docs/api/usage/access-scopes; shopify.dev/docs/apps/launch/
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from enum import IntEnum
 
 import msgspec
 from shopify.api_access import ApiAccess, ApiAccessError
 
 from connectors.shopify.client import ShopifyClient
-from connectors.shopify.documents import API_VERSION
+from connectors.shopify.documents import API_VERSION, document
 from rewards.errors import RefusedError
 
 # Each permission that we need, and what does not work without it.
@@ -29,6 +30,24 @@ NEEDED: Mapping[str, str] = {
 # What works without, but less: Shopify grants these on request.
 USEFUL: Mapping[str, str] = {"read_all_orders": "only the orders of the last 60 days can be read"}
 
+
+class Shown(IntEnum):
+    """How much of what names people Shopify shows to an app, from everything to nothing."""
+
+    EVERYTHING = 0
+    NO_PHONES = 1
+    NOBODY = 2
+
+    def variables(self, name: str) -> dict[str, bool]:
+        """What asks a document of ours for no more than this."""
+        asked = {"people": self < Shown.NOBODY}
+        return asked | ({"phone": self < Shown.NO_PHONES} if "$phone" in document(name) else {})
+
+
+HIDDEN_PHONES = (
+    "Shopify does not show this app customers' phone numbers: members are not found by them. The field phone of protected "
+    "customer data, level 2, can be asked for where the app is set up."
+)
 HIDDEN_PEOPLE = (
     "Shopify does not show this app customers' names and e-mail addresses: customers are followed by their number, and "
     "guests are not recognised. The app needs protected customer data, level 2; ask for it where the app is set up."
@@ -65,8 +84,8 @@ async def notices(client: ShopifyClient, granted: Iterable[str]) -> tuple[str, .
     held = list(granted)
     found = [_lacks(scope, NEEDED[scope]) for scope in missing(held, NEEDED)]
     found += [_lacks(scope, USEFUL[scope]) for scope in missing(held, USEFUL)]
-    if not missing(held, ["read_customers"]) and await hides_people(client):
-        found.append(HIDDEN_PEOPLE)
+    shown = Shown.EVERYTHING if missing(held, ["read_customers"]) else await what_is_shown(client)
+    found += {Shown.NO_PHONES: [HIDDEN_PHONES], Shown.NOBODY: [HIDDEN_PEOPLE]}.get(shown, [])
     if client.answered_version != API_VERSION:
         found.append(
             f"Shopify no longer offers version {API_VERSION} of its interface and answers in {client.answered_version}: "
@@ -75,15 +94,20 @@ async def notices(client: ShopifyClient, granted: Iterable[str]) -> tuple[str, .
     return tuple(found)
 
 
-async def hides_people(client: ShopifyClient) -> bool:
-    """Whether names and e-mail addresses are withheld: refused, or empty for everybody looked at."""
-    try:
-        people = (await client.call("people_probe", {"first": _LOOKED_AT}, _PeopleData)).customers.nodes
-    except RefusedError as error:
-        if error.code == "ACCESS_DENIED":
-            return True
-        raise
-    return bool(people) and not any(_shows(person) for person in people)
+async def what_is_shown(client: ShopifyClient) -> Shown:
+    """What Shopify shows of people: it refuses the rest, or leaves it empty for everybody looked at."""
+    for phone in (True, False):
+        asked = {"first": _LOOKED_AT, "phone": phone}
+        try:
+            people = (await client.call("people_probe", asked, _PeopleData)).customers.nodes
+        except RefusedError as error:
+            if error.code != "ACCESS_DENIED":
+                raise
+            continue
+        if people and not any(_shows(person) for person in people):
+            return Shown.NOBODY
+        return Shown.EVERYTHING if phone else Shown.NO_PHONES
+    return Shown.NOBODY
 
 
 def _shows(person: _Person) -> bool:

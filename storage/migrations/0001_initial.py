@@ -704,6 +704,7 @@ class Migration(migrations.Migration):
                 ("email_given", fields.TextField(null=True, unique=False)),
                 ("email", fields.TextField(null=True, unique=False)),
                 ("name", fields.TextField(null=True, unique=False)),
+                ("phone", fields.TextField(null=True, unique=False)),
                 ("locale", fields.TextField(null=True, unique=False)),
                 ("accepts_marketing", fields.BooleanField(null=True)),
                 ("joined_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),

@@ -22,7 +22,7 @@ MOMENTS = st.datetimes(
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=-9.5))]),
 )
 PEOPLE = st.tuples(
-    TEXTS, st.booleans(), st.booleans(), *[st.none() | TEXTS] * 4, st.none() | st.booleans(), st.none() | MOMENTS,
+    TEXTS, st.booleans(), st.booleans(), *[st.none() | TEXTS] * 5, st.none() | st.booleans(), st.none() | MOMENTS,
     st.none() | st.dates(), *[st.none() | st.integers(-(2**15), 2**15 - 1)] * 3, st.none() | MOMENTS,
     st.dictionaries(TEXTS, TEXTS, max_size=3),
 )  # fmt: skip
@@ -61,7 +61,7 @@ async def test_lists_of_texts_come_out_as_they_went_in(
 
 
 async def test_a_character_that_the_database_cannot_hold_is_left_out(database: Database) -> None:
-    nobody = (None,) * 8
+    nobody = (None,) * 9
     person = ("1", True, True, "a\0@b", "a@b", "N\0\tN", *nobody, {"key": "v"})
     (row,) = await _kept(database, "incoming_people", [person])
     assert row[:6] == ("1", True, True, "a@b", "a@b", "N\tN")

@@ -39,6 +39,28 @@ async def test_dates_set_by_hand_outlive_a_merge_and_the_stores_word(
         assert await rows(database, DATES) == [(1224, None, "merchant", date(2026, 1, 1), "merchant")]
 
 
+async def test_a_member_is_found_by_their_phone_number_however_it_is_written(database: Database) -> None:
+    store, twin = await new_store(database), await new_store(database)
+    for each in (store, twin):
+        told = [customer("1", phone="+34600100200"), customer("2", phone="+34 600 555 666"), customer("3")]
+        await apply(database, each, *map(CustomerSaved, told))
+    later = customer("1", name="Ada Again", source_updated_at=NOON)
+    await apply(database, store, CustomerSaved(later))  # which does not say the number
+
+    async def found(text: str) -> list[str | None]:
+        async with database.transaction() as connection:
+            people = await members.of_store(connection, store.id, search=text)
+            assert await members.count_of_store(connection, store.id, search=text) == len(people)
+            return [member.email for member in people]
+
+    ada, other = "ada.1@people.example", "ada.2@people.example"
+    for text in ("600100200", "600 10 02 00", "+34 (600) 100-200", "0600100200", "100200"):
+        assert await found(text) == [ada], text
+    assert await found("600555666") == [other]
+    assert await found("600") == [], "three digits are a part of too many"
+    assert await found("ada.2") == [other]
+
+
 @pytest.mark.parametrize("in_one_chunk", [True, False])
 @pytest.mark.parametrize("taker", ["1", "2", "3"])  # the third is new
 async def test_an_address_that_is_handed_on_makes_nobody_one_person(

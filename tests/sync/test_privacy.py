@@ -21,8 +21,10 @@ from tests.factories import NOON, customer, new_store, order
 from tests.sync.shops import Clock, Shop, reward_for, rows, told
 
 ADA, BOB = "ada.1@people.example", "bob@people.example"
+PHONE = "+34600100200"
 PERSONAL = """SELECT count(*) FROM store_customers WHERE store_id = %s
-    AND (email IS NOT NULL OR email_given IS NOT NULL OR name IS NOT NULL OR metadata <> '{}')"""
+    AND (email IS NOT NULL OR email_given IS NOT NULL OR name IS NOT NULL OR phone IS NOT NULL
+         OR metadata <> '{}')"""
 
 
 async def peopled(services: Services) -> StoreRow:
@@ -34,7 +36,7 @@ async def peopled(services: Services) -> StoreRow:
     await told(
         services,
         store,
-        CustomerSaved(customer("1", birthday=birthday(6, 15), metadata={"shoe": "38"})),
+        CustomerSaved(customer("1", birthday=birthday(6, 15), metadata={"shoe": "38"}, phone=PHONE)),
         OrderSaved(order("7")),
         OrderSaved(order("8", customer_external_id=None, email=BOB)),
         CouponSaved(mine),
@@ -56,6 +58,7 @@ async def test_an_export_holds_all_of_the_person_and_nothing_of_others(services:
     found = await export(services, await asked(services, store, "1", None), actor="merchant")
     (person,) = found["customers"]
     assert (person["external_id"], person["email"], person["metadata"]) == ("1", ADA, {"shoe": "38"})
+    assert person["phone"] == PHONE
     assert [(member["birthday_md"], member["email"]) for member in found["members"]] == [(615, ADA)]
     assert [one["external_id"] for one in found["orders"]] == ["7"]
     assert sorted(entry["points"] for entry in found["points"]) == [100, 200]
@@ -104,6 +107,7 @@ async def test_after_an_erasure_an_export_holds_points_and_no_person(services: S
     found = await export(services, request, actor="merchant")
     assert sum(entry["points"] for entry in found["points"]) == 300
     assert ADA not in json.dumps(found, default=str)
+    assert PHONE not in json.dumps(found, default=str)
     assert "Ada" not in json.dumps({part: found[part] for part in ("customers", "members")}, default=str)
     async with services.database.transaction() as connection:
         assert (await privacy.by_id(connection, request)).external_id is None

@@ -211,6 +211,52 @@ async def test_without_people_an_export_goes_by_customers_numbers(in_bulk: str) 
         assert any("protected customer data" in notice for notice in (await store.facts()).notices)
 
 
+@pytest.mark.parametrize("in_bulk", ["fail", "null"])
+async def test_without_phone_numbers_an_export_still_has_names_and_addresses(in_bulk: str) -> None:
+    async with a_shop(MANY) as shop:
+        shop.sandbox.phones_shown, shop.sandbox.people_in_bulk = False, in_bulk
+        store = await opened(shop)
+        found = customers(await read(store, Window(Noun.CUSTOMERS, {"search": ""})))
+        assert len(found) == MANY.customers
+        assert all(customer.email and customer.name for customer in found)
+        assert {customer.phone for customer in found} == {None}
+        assert len(numbers(await read(store, EXPORT))) == MANY.orders
+
+
+async def test_without_phone_numbers_pages_and_looks_still_have_names_and_addresses() -> None:
+    async with a_shop(FEW) as shop:
+        store = await opened(shop)
+        [window] = await store.windows(Noun.CUSTOMERS, None)
+        seen = customers(await read(store, window))
+        assert sum(customer.phone is not None for customer in seen) > FEW.customers / 2
+        shop.sandbox.phones_shown = False
+        hidden = customers(await read(store, window))
+        assert hidden == [replace(customer, phone=None) for customer in seen]
+        asked = shop.sandbox.requests
+        [again] = await store.look(LookAgain("customer", seen[0].external_id))
+        assert again == CustomerSaved(hidden[0])
+        assert shop.sandbox.requests == asked + 1, "what was refused is not asked for again"
+
+
+async def test_without_people_posts_say_nothing_of_them() -> None:
+    async with a_shop(FEW) as shop:
+        shop.sandbox.people_shown = False
+        shop.sandbox.hook_desk.app_uri = (
+            "http://127.0.0.1:9/webhooks"  # reaches nobody; what was sent is looked at
+        )
+        posts, shop.sandbox.hooks.retries = shop.sandbox.hooks.sent, 0
+        shop.sandbox.sign_up("Ada Abel", "ada@people.example", None)
+        shop.sandbox.place_order({"email": "guest@people.example", "subtotal_minor": 5_000})
+        await shop.sandbox.hooks.quiet()
+        assert posts
+        for post in posts:
+            assert b"people.example" not in post.body
+            delivery = RawDelivery({k.lower(): v for k, v in post.headers.items()}, post.body)
+            for change in CONNECTOR.webhooks.parse(delivery, StoreOptions("EUR", "Europe/Madrid")):
+                who = change.customer if isinstance(change, CustomerSaved) else change.order  # type: ignore[union-attr]
+                assert who.email is None
+
+
 async def test_without_people_pages_and_looks_go_by_customers_numbers() -> None:
     async with a_shop(FEW) as shop:
         shop.sandbox.people_shown = False

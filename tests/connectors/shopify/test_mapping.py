@@ -164,6 +164,7 @@ def customer_line(settings: dict[str, str] | None = None, **changes: Any) -> Any
         "firstName": "Ada",
         "lastName": "Berg",
         "defaultEmailAddress": {"emailAddress": "ada.berg@people.example", "marketingState": "SUBSCRIBED"},
+        "defaultPhoneNumber": {"phoneNumber": "+34600100200"},
         "locale": "es",
         "createdAt": "2024-02-29T04:30:00Z",
         "updatedAt": "2026-11-20T14:15:00Z",
@@ -185,15 +186,18 @@ def test_a_customer_by_webhook_says_the_same_but_for_the_locale() -> None:
     assert by_export.birthday == Birthday(2, 29, 1988)
     assert by_export.joined_at == datetime(2024, 2, 29, 4, 30, tzinfo=UTC)
     assert by_export.accepts_marketing is True
+    assert by_export.phone == "+34600100200"
     assert by_export.has_account
     assert customer_line().locale == "es"
 
 
 def test_without_level_2_approval_the_personal_fields_say_nothing() -> None:
     customer = customer_of("customers-update")
-    assert (customer.email, customer.name, customer.accepts_marketing, customer.birthday) == (None,) * 4
-    by_export = customer_line(firstName=None, lastName=None, defaultEmailAddress=None, birthDate=None)
-    assert (by_export.email, by_export.name, by_export.accepts_marketing, by_export.birthday) == (None,) * 4
+    by_export = customer_line(
+        firstName=None, lastName=None, defaultEmailAddress=None, defaultPhoneNumber=None, birthDate=None
+    )
+    for one in (customer, by_export):
+        assert (one.email, one.name, one.phone, one.accepts_marketing, one.birthday) == (None,) * 5
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ async def test_reading_by_pages_uses_all_that_the_bucket_gives_and_not_more() ->
         rate = 400.0
         both = clients(shop, await shop.connected(), 2)
         bucket = shop.sandbox.bucket = Bucket(maximum=rate, per_second=rate)
-        asked = {"first": 80, "after": None, "query": "", "people": True}
+        asked = {"first": 80, "after": None, "query": "", "people": True, "phone": True}
         asked |= {"namespace": "facts", "key": "birth_date"}
 
         async def read(client: ShopifyClient, until: float) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from connectors.shopify.permissions import HIDDEN_PEOPLE, NEEDED, missing
+from connectors.shopify.permissions import HIDDEN_PEOPLE, HIDDEN_PHONES, NEEDED, missing
 from rewards.errors import RefusedError
 from rewards.records import KnownCode, ShopFacts
 from sandbox.shopify_access import PERSONAL, without_people
@@ -52,6 +52,12 @@ async def test_hidden_people_are_told_of() -> None:
     async with a_shop() as shop:
         shop.sandbox.people_shown = False
         assert (await facts(shop)).notices == (HIDDEN_PEOPLE,)
+
+
+async def test_hidden_phone_numbers_are_told_of_and_names_are_not_missed() -> None:
+    async with a_shop() as shop:
+        shop.sandbox.phones_shown = False
+        assert (await facts(shop)).notices == (HIDDEN_PHONES,)
 
 
 async def test_people_who_are_empty_throughout_count_as_hidden() -> None:
