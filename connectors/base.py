@@ -254,6 +254,15 @@ class ShowsPoints(Protocol):
 
 
 @runtime_checkable
+class ChecksBenefits(Protocol):
+    """What a Store offers besides whose platform takes a code for products that it does not have. Raises only PlatformError."""
+
+    async def missing(self, benefit: Benefit) -> Sequence[str]:
+        """What the benefit names and the store does not have, in words ("product 7"); empty when all is there."""
+        ...
+
+
+@runtime_checkable
 class LooksAgain(Protocol):
     """What a Store offers besides where its deliveries may say LookAgain. Raises only PlatformError."""
 

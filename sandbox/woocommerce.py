@@ -1,6 +1,6 @@
 """A stand-in WooCommerce 11.0.1 shop: REST `wc/v3` as recorded from a real one, quirks included.
 
-The authorize page is in `woocommerce_grants.py`. Not here: products, the Store API; a shopper's checkout is the control
+The authorize page is in `woocommerce_grants.py`. Not here: most of a product, the Store API; a shopper's checkout is the control
 route of `sandbox.server`.
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -44,6 +45,12 @@ class WooCommerceSandbox(WooCommerceTrade):
         for noun in ("customers", "orders", "coupons", "webhooks"):
             router.add_get(f"{_API}/{noun}", self._route(getattr(self, f"_list_{noun}")))
             router.add_get(f"{_API}/{noun}/{{id:\\d+}}", self._route(getattr(self, f"_get_{noun}")))
+        for path, listed, one in (
+            ("products/categories", self.catalogue.listed_categories, self.catalogue.category),
+            ("products", self.catalogue.listed_products, self.catalogue.product),
+        ):
+            router.add_get(f"{_API}/{path}", self._route(partial(self._list_catalogue, listed)))
+            router.add_get(f"{_API}/{path}/{{id:\\d+}}", self._route(partial(self._get_catalogue, one)))
         router.add_get(f"{_API}/data/currencies/current", self._route(self._currency))
         router.add_get(f"{_API}/settings/general/woocommerce_enable_coupons", self._route(self._setting))
         router.add_post(f"{_API}/coupons", self._route(self._create_coupon))
@@ -180,6 +187,16 @@ class WooCommerceSandbox(WooCommerceTrade):
 
     def _get_orders(self, request: web.Request) -> web.Response:
         return _json(self.orders.json(self.orders.index(request.match_info["id"])))
+
+    def _list_catalogue(self, listed: Callable[[], list[Json]], request: web.Request) -> web.Response:
+        wanted = request.query.get("include")
+        numbers = {int(number) for number in wanted.split(",")} if wanted else None
+        found = [item for item in listed() if numbers is None or item["id"] in numbers]
+        return self._page(request, found, _text)
+
+    def _get_catalogue(self, one: Callable[[int], Json], request: web.Request) -> web.Response:
+        item, fields = one(int(request.match_info["id"])), request.query.get("_fields", "")
+        return _json(only(item, fields) if fields else item)
 
     # -- coupons -----------------------------------------------------------------------------------------------------
 

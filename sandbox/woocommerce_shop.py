@@ -11,6 +11,7 @@ from aiohttp import web
 
 from sandbox.server import Handler, Sandbox
 from sandbox.woocommerce_auth import ApiKey, KeyRing
+from sandbox.woocommerce_catalogue import Catalogue
 from sandbox.woocommerce_coupons import Coupon, CouponShelf, Problem
 from sandbox.woocommerce_grants import GrantPages
 from sandbox.woocommerce_hooks import WooHooks
@@ -43,6 +44,7 @@ class WooCommerceShop(Sandbox):
         super().__init__(world, clock=clock)
         self.zone = ZoneInfo(world.seed.time_zone)
         self.coupons = CouponShelf(self.zone)
+        self.catalogue = Catalogue()
         self.prerendered = prerendered
         self.rendered_customers: dict[str, dict[Person, bytes]] = {}
         self.orders = OrderBook(world, self._used_coupon, keep_rendered=prerendered)
@@ -77,7 +79,7 @@ class WooCommerceShop(Sandbox):
 
     async def start(self, port: int = 0) -> str:
         url = await super().start(port)
-        self.coupons.base = self.orders.base = url
+        self.coupons.base = self.orders.base = self.catalogue.base = url
         self.queue.source = f"{url}/"
         self.grants.home = url
         self.is_https = self.is_https or url.startswith("https:")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from connectors.base import Capability, Connector
-from rewards.errors import InvalidInputError
-from rewards.records import BenefitKind, Binding
+from connectors.base import Capability, ChecksBenefits, Connector
+from rewards.errors import InvalidInputError, PlatformError
+from rewards.records import Benefit, BenefitKind, Binding
 from rewards.terms import RewardTerms
 from storage import coupons, stores
 from storage.coupons import StoreCoupon
@@ -103,6 +103,38 @@ async def check(services: Services, connection: Connection, program_id: int, ter
     notes = [note for note in await notes_for(services, connection, program_id, terms) if note.is_left_out]
     if notes and len(notes) == len(await _stores(connection, program_id)):
         raise InvalidInputError(" ".join(f"The store {note.store_name}: {note.note}" for note in notes))
+
+
+async def check_what_is_named(services: Services, program_id: int, terms: RewardTerms) -> None:
+    """Raises InvalidInputError when the benefit names something that no store has which could give it.
+
+    The stores are asked, so this is done outside of a transaction. One that does not answer is given the benefit of the
+    doubt: its codes are compared with what was asked when they are made.
+    """
+    benefit = terms.benefit
+    if terms.coupon_id is not None or not (benefit.product_external_ids or benefit.collection_external_ids):
+        return
+    async with services.database.transaction() as connection:
+        found = await _stores(connection, program_id)
+    able = [store for store in found if why_not(store, services.connector(store), terms, None) is None]
+    lacks = [await _lacks(services, store, benefit) for store in able]
+    if lacks and all(lacks):
+        raise InvalidInputError(
+            " ".join(
+                f"The store {store.name} has no {', no '.join(missing)}: look up the number there and give it again."
+                for store, missing in zip(able, lacks, strict=True)
+            )
+        )
+
+
+async def _lacks(services: Services, store: StoreRow, benefit: Benefit) -> Sequence[str]:
+    if store.status != "active":
+        return ()
+    try:
+        platform = services.open_store(store)
+        return await platform.missing(benefit) if isinstance(platform, ChecksBenefits) else ()
+    except PlatformError:
+        return ()
 
 
 async def notes_for(

@@ -13,6 +13,7 @@ async def create_reward(
     services: Services, program_id: int, *, name: str, trigger: str, terms: RewardTerms, actor: str
 ) -> RewardRow:
     """Adds a reward, switched on; the next occasions run gives it. Raises InvalidInputError."""
+    await abilities.check_what_is_named(services, program_id, terms)
     async with services.database.transaction() as connection:
         await abilities.check(services, connection, program_id, terms)
         return await rewards.create(
@@ -37,6 +38,8 @@ async def change_reward(
     is_on: bool | None = None,
 ) -> RewardRow:
     """Changes what is given; grants made before keep theirs. Raises NotFoundError and InvalidInputError."""
+    if terms is not None:
+        await abilities.check_what_is_named(services, program_id, terms)
     async with services.database.transaction() as connection:
         if terms is not None:
             await abilities.check(services, connection, program_id, terms)

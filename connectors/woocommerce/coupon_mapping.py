@@ -5,7 +5,6 @@ Together with `mapping.py` the only file that knows its field names.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -15,13 +14,13 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from connectors.base import StoreOptions
+from connectors.woocommerce.catalogue import is_number
 from connectors.woocommerce.mapping import Meta, meta_text, utc
 from rewards.changes import Change, CouponSaved, Ignored
 from rewards.money import decimal_text, exponent, minor_units
 from rewards.records import Benefit, BenefitKind, Binding, CodeDraft, Coupon
 
 GRANT_META = "perennial_grant"
-_IS_ID = re.compile(r"[1-9][0-9]{0,17}").fullmatch
 
 
 class _Limits(TypedDict):
@@ -187,7 +186,7 @@ def unfit(draft: CodeDraft, options: StoreOptions) -> str | None:
         return "the shop's coupons cannot tell a first order from a later one"
     if benefit.kind is BenefitKind.FREE_PRODUCT and not benefit.product_external_ids:
         return "a free product needs the number of the product"
-    if not all(map(_IS_ID, (*benefit.product_external_ids, *benefit.collection_external_ids))):
+    if not all(map(is_number, (*benefit.product_external_ids, *benefit.collection_external_ids))):
         return "products and categories of the shop are named by their numbers"
     if benefit.kind is BenefitKind.AMOUNT and (benefit.currency or options.currency) != options.currency:
         return "the amount is not in the shop's currency"

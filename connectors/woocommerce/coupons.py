@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from connectors.base import StoreOptions
+from connectors.woocommerce.catalogue import Catalogue, names_one
 from connectors.woocommerce.client import Client
 from connectors.woocommerce.coupon_mapping import (
     COUPON_FIELDS,
@@ -27,7 +28,7 @@ from connectors.woocommerce.coupon_mapping import (
 )
 from connectors.woocommerce.mapping import SettingData
 from rewards.errors import AccessRevokedError, RefusedError, RetryLaterError
-from rewards.records import CodeDraft, Coupon, KnownCode, PushedCode
+from rewards.records import Benefit, CodeDraft, Coupon, KnownCode, PushedCode
 
 PUSH_SIZE = 100
 _PATH = "wc/v3/coupons"
@@ -55,6 +56,11 @@ class Coupons:
     def __init__(self, client: Client, options: StoreOptions) -> None:
         self._client = client
         self._options = options
+        self._catalogue = Catalogue(client)
+
+    async def missing(self, benefit: Benefit) -> list[str]:
+        """What it names and the shop does not have."""
+        return await self._catalogue.missing([benefit])
 
     async def notices(self) -> tuple[str, ...]:
         """What stops all codes. A key whose user may not see the shop's settings is no reason to stop."""
@@ -71,13 +77,23 @@ class Coupons:
 
     async def push(self, drafts: Sequence[CodeDraft]) -> list[PushedCode]:
         """One batch call for all drafts that fit, plus one look-up for each code that exists already."""
-        reasons = [unfit(draft, self._options) for draft in drafts]
+        reasons = await self._unfit(drafts)
         fit = [draft for draft, reason in zip(drafts, reasons, strict=True) if reason is None]
         made = await self._create(fit) if fit else []
         settled = await asyncio.gather(*map(self._settle, fit, made))
         kept = iter(await self._without_bent(settled))
         return [
             PushedCode(draft.code, refused=reason) if reason else next(kept)
+            for draft, reason in zip(drafts, reasons, strict=True)
+        ]
+
+    async def _unfit(self, drafts: Sequence[CodeDraft]) -> list[str | None]:
+        """Why each cannot become a coupon, or None; the shop is asked for products that it was not asked for before."""
+        reasons = [unfit(draft, self._options) for draft in drafts]
+        fit = [draft.benefit for draft, reason in zip(drafts, reasons, strict=True) if reason is None]
+        missing = await self._catalogue.missing(fit)
+        return [
+            reason or _lacks(names_one(draft.benefit, missing))
             for draft, reason in zip(drafts, reasons, strict=True)
         ]
 
@@ -165,7 +181,7 @@ class Coupons:
 
         A coupon in the trash goes for good once the new one stands, so that nobody brings it back as a second one.
         """
-        if reason := unfit(draft, self._options):
+        if reason := (await self._unfit([draft]))[0]:
             return PushedCode(draft.code, refused=reason)
         there = await self._by_id(known.external_id) if known.external_id else None
         trashed = there if there is not None and there.status == "trash" else None
@@ -208,6 +224,10 @@ class Coupons:
         params = {"code": code.lower(), "_fields": COUPON_FIELDS}
         page = (await self._client.get(_PATH, _MANY.decode, params)).value
         return page[0] if page else None
+
+
+def _lacks(missing: Sequence[str]) -> str | None:
+    return f"the shop has no {', no '.join(missing)}; change what the reward is for" if missing else None
 
 
 def _report(bent: _Bent, is_stuck: bool) -> PushedCode:

@@ -30,7 +30,7 @@ from connectors.woocommerce.mapping import (
 from connectors.woocommerce.pace import pace_of
 from connectors.woocommerce.webhooks import TOPICS
 from rewards.errors import RefusedError
-from rewards.records import Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
+from rewards.records import Benefit, Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
 
 _PATIENCE_SECONDS, _TIMEOUT_SECONDS = 60.0, 60.0
 _CUSTOMER = msgspec.json.Decoder(CustomerData)
@@ -177,6 +177,10 @@ class WooCommerceStore:
     async def push(self, drafts: Sequence[CodeDraft]) -> Sequence[PushedCode]:
         """Makes the codes in one call."""
         return await self._coupons.push(drafts)
+
+    async def missing(self, benefit: Benefit) -> Sequence[str]:
+        """What the benefit names and the shop does not have."""
+        return await self._coupons.missing(benefit)
 
     async def find(self, codes: Sequence[KnownCode]) -> Sequence[Coupon | None]:
         """The coupons behind the codes."""

@@ -55,6 +55,18 @@ async def test_terms_that_cannot_be_meant_are_refused(
     assert (await merchant.read("rewards", "list", "1"))["rewards"] == []
 
 
+async def test_a_reward_for_a_product_that_the_store_does_not_have_is_not_made(merchant: CommandLine) -> None:
+    done = await merchant.run(*ADD, "--percent", "10", "--product", "7", "--product", "999")
+    assert done.status == 1
+    assert "has no product 999: look up the number there" in done.err
+    assert (await merchant.read("rewards", "list", "1"))["rewards"] == []
+    await merchant.read(*ADD, "--percent", "10", "--product", "7")
+    done = await merchant.run("rewards", "change", "1", "1", "--free-product", "--product", "888")
+    assert "no product 888" in done.err
+    (kept,) = (await merchant.read("rewards", "list", "1"))["rewards"]
+    assert (kept["version"], kept["benefit"]["product_external_ids"]) == (1, ["7"])
+
+
 async def test_adding_a_reward_says_what_the_choice_means_in_the_store(merchant: CommandLine) -> None:
     bound = await merchant.read(*ADD, "--percent", "10")
     opened = await merchant.read(*ADD, "--percent", "10", "--binding", "open")

@@ -356,6 +356,21 @@ async def test_a_batch_keeps_places_and_is_200_though_items_fail() -> None:
         assert answer["delete"][0]["error"]["data"]["status"] == 404
 
 
+async def test_variations_and_the_trash_are_in_no_list_of_products_and_found_by_their_number() -> None:
+    async with open_shop() as shop:
+        assert await shop.get("products?include=14,22,23,24,999&_fields=id,status") == [
+            {"id": 14, "status": "publish"},
+            {"id": 23, "status": "draft"},
+        ]
+        assert (await shop.get("products/22?_fields=id,type")) == {"id": 22, "type": "variation"}
+        assert (await shop.get("products/24"))["status"] == "trash"
+        assert (await shop.call("GET", "products/999"))[0] == 404
+        assert [item["id"] for item in await shop.get("products/categories?include=16,99")] == [16]
+        assert (await shop.call("GET", "products/categories/99"))[1][
+            "code"
+        ] == "woocommerce_rest_term_invalid"
+
+
 async def test_a_batch_of_nothing_is_answered_with_an_empty_list() -> None:
     """Seen on 8.0.3, 9.4.2 and 10.0.2; an object anywhere else."""
     async with open_shop() as shop:

@@ -266,6 +266,37 @@ async def test_a_code_for_some_products_takes_its_discount_off_those(
         assert found.benefit.collection_external_ids == benefit.collection_external_ids
 
 
+async def test_a_code_for_a_product_that_the_shop_does_not_have_is_refused_by_its_number() -> None:
+    """The shop takes any number. A variation is in no list, and what is in the trash is found by its number."""
+
+    def on(*numbers: str, categories: tuple[str, ...] = ()) -> Benefit:
+        return replace(DRAFT.benefit, product_external_ids=numbers, collection_external_ids=categories)
+
+    benefits = {
+        on("14", "22"): None,
+        on("23"): None,  # a draft may be published yet
+        on("14", "999"): "no product 999;",
+        on("24"): "no product 24;",
+        on(categories=("16",)): None,
+        on("999", categories=("16", "99")): "no product 999, no category 99;",
+    }
+    drafts = [
+        replace(DRAFT, code=f"C{place}", idempotency_key=f"k{place}", benefit=benefit)
+        for place, benefit in enumerate(benefits)
+    ]
+    async with standing(SMALL) as (sandbox, store):
+        pushed = await store.push(drafts)
+        for told, reason in zip(pushed, benefits.values(), strict=True):
+            assert (told.refused is None) is (reason is None)
+            assert reason is None or reason in (told.refused or "")
+        assert sandbox.codes_in_store() == 3
+        requests = sandbox.requests
+        assert (await store.push(drafts[:1]))[0].refused is None
+        assert sandbox.requests == requests + 2  # the batch and the code that is there: no product again
+        assert await store.missing(on("14", "abc", "7" * 19)) == ["product abc", f"product {'7' * 19}"]
+        assert (await store.restore(drafts[2], KnownCode("C2", None, None))).refused
+
+
 @pytest.mark.parametrize("combines", [True, False])
 async def test_a_code_combines_with_others_only_where_the_merchant_wants_it(combines: bool) -> None:
     async with standing(SMALL) as (sandbox, store):
