@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "serve": "app.commands.running:serve",
     "worker": "app.commands.running:worker",
     "migrate": "app.commands.running:migrate",
+    "apps": "app.commands.apps:apps",
     "doctor": "app.commands.running:doctor",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from app.operators import look_at, with_apps
 from app.settings import APPS, PREFIX, Settings
 from app.wiring import load_connectors
 from rewards.errors import DatabaseError
@@ -23,7 +24,7 @@ async def examine(settings: Settings) -> list[Finding]:
     findings = await doctor.examine(settings.database, settings.key_text)
     if all(found.ok for found in findings if found.name in ("database server", "tables")):
         findings += await _at_work(settings)
-    return [*findings, _public_url(settings), _install_links(settings)]
+    return [*findings, _public_url(settings), _install_links(settings), *await _apps(settings)]
 
 
 async def _at_work(settings: Settings) -> list[Finding]:
@@ -83,6 +84,12 @@ def _public_url(settings: Settings) -> Finding:
     if urlsplit(settings.public_url).scheme != "https":
         return Finding(name, True, f"{settings.public_url}; platforms send webhooks to https addresses only")
     return Finding(name, True, settings.public_url)
+
+
+async def _apps(settings: Settings) -> list[Finding]:
+    """The operator's own apps, asked for at their platforms."""
+    looks = await look_at(settings, with_apps(settings))
+    return [Finding(found.name, found.ok, found.detail) for look in looks for found in look.findings]
 
 
 def _install_links(settings: Settings) -> Finding:

@@ -389,6 +389,33 @@ class InstallFlow(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class AppFinding:
+    """How one part of the operator's own app on a platform stands; `detail` says what to do and holds no secret."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppLook:
+    """What a look at the operator's app came to. `to_set`: settings that the operator has to make now, once told."""
+
+    findings: Sequence[AppFinding]
+    to_set: Mapping[str, Secret] = field(default_factory=dict)
+
+
+class OperatorsApp(Protocol):
+    """The operator's own app on a platform, where there is something to look at or to make at the platform."""
+
+    async def look(
+        self, app: Mapping[str, Secret], public_url: str | None, session: aiohttp.ClientSession, *, make: bool
+    ) -> AppLook:
+        """How the app of these settings stands; `make` puts right what can be. Never raises PlatformError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Connector:
     """A platform: what it can do and the pieces that do it."""
 
@@ -408,5 +435,6 @@ class Connector:
     web: WebInstall | None = None  # pages for merchants, below /install/<platform>
     # Which of the operator's settings sign webhooks of every store, beside what a store's own secrets sign.
     app_secrets: Sequence[str] = ()
+    operators_app: OperatorsApp | None = None
     # Whether they sign for a store of these settings. One connected otherwise may have the operator's app beside it.
     app_signs: Callable[[Mapping[str, str]], bool] = lambda settings: True

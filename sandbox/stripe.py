@@ -22,8 +22,9 @@ from sandbox.stripe_access import Access, App, Key
 from sandbox.stripe_account import Account
 from sandbox.stripe_api import Api
 from sandbox.stripe_destinations import Destinations
+from sandbox.stripe_endpoints import EndpointRow, Endpoints
 from sandbox.stripe_limits import Limiter, refusal
-from sandbox.stripe_objects import CodeRow, EndpointRow, EventRow
+from sandbox.stripe_objects import CodeRow, EventRow
 from sandbox.stripe_seed import birthday_text
 from sandbox.stripe_till import Till
 from sandbox.world import EarningRule, Person, World
@@ -60,12 +61,17 @@ class StripeSandbox(Sandbox):
         self.api = Api(self.account, self.access, prerendered=prerendered)
         self.till = Till(self.account, self._count_redemption)
         self.destinations = Destinations(self.access, lambda: self.clock(), self._post_thin)
-        self.connect_endpoints: list[EndpointRow] = []  # of the developer whose app the account has installed
         self.throttled_as = "global-rate"
         live = (100, 25) if mode == "live" else (25, None)
         self.limiter = Limiter(requests_per_second or live[0], live[1])
         self.requests_refused = 0  # for coming too fast
         self.hooks.resign = self._signed
+
+    @property
+    def connect_endpoints(self) -> list[EndpointRow]:
+        """Of the developer whose app the account can install: they hear of all accounts that did."""
+        app = self.access.app
+        return [each for each in app.endpoints if each.hears_connected] if app else []
 
     @property
     def requests_per_second(self) -> int:
@@ -180,15 +186,14 @@ class StripeSandbox(Sandbox):
         self, redirect_uri: str, events_to: str | None = None, topics: Sequence[str] = ("*",)
     ) -> App:
         """A developer has an app that this account can install, with one Connect endpoint for all who do."""
-        app = App(f"ca_Sbx{self.account.id[-8:]}", f"sk_{self.access.mode}_developer", (redirect_uri,))
+        endpoints = Endpoints(lambda: self.account.now, lambda: self.account.is_live, "we_1Connect")
+        client_id = f"ca_Sbx{self.account.id[-8:]}"
+        app = App(client_id, f"sk_{self.access.mode}_developer", (redirect_uri,), endpoints)
         self.access.app = app
         if events_to is not None:
-            secret = "whsec_app" + hashlib.sha256(events_to.encode()).hexdigest()[:24]
-            self.connect_endpoints.append(
-                EndpointRow(
-                    "we_1Connect", self.account.now, events_to, list(topics), "2026-10-28.endive", secret
-                )
-            )
+            version = "2026-10-28.endive"
+            asked = {"url": events_to, "enabled_events": topics, "api_version": version, "connect": "true"}
+            endpoints.create(asked)
         return app
 
     def stray(self, event: EventRow, *, account: str | None = None, is_live: bool | None = None) -> None:

@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any
 
 from sandbox.stripe_billing import DisputeRow, InvoiceRow, ProductRow
+from sandbox.stripe_endpoints import Endpoints
 from sandbox.stripe_objects import (
     ChargeRow,
     CodeRow,
     CouponRow,
     CustomerRow,
-    EndpointRow,
     EventRow,
     Json,
     RefundRow,
@@ -22,7 +22,7 @@ from sandbox.stripe_objects import (
     SessionRow,
 )
 from sandbox.stripe_seed import shop
-from sandbox.stripe_shelf import Shelf, StripeRefusal, boolean, check_names, integer
+from sandbox.stripe_shelf import Shelf, StripeRefusal, boolean, check_names, integer, merged
 from sandbox.world import World
 
 _CODE = re.compile(r"[A-Za-z0-9-]{1,500}")
@@ -54,7 +54,6 @@ _RESTRICTIONS = {
     "currency_options",
 }
 _CUSTOMER = {"email", "name", "metadata", "phone", "description", "preferred_locales"}
-_ENDPOINT = {"url", "enabled_events", "api_version", "description", "metadata", "connect"}
 
 
 class Account:
@@ -78,7 +77,7 @@ class Account:
         self.products: Shelf[ProductRow] = Shelf(seeded.products)
         self.invoices: Shelf[InvoiceRow] = Shelf()
         self.disputes: Shelf[DisputeRow] = Shelf()
-        self.endpoints: Shelf[EndpointRow] = Shelf()
+        self.endpoints = Endpoints(lambda: self.now, lambda: self.is_live)
         self.events: Shelf[EventRow] = Shelf()
         self.codes_by_text: dict[str, list[CodeRow]] = {}
         self.customers_by_email: dict[str, list[CustomerRow]] = {}
@@ -196,7 +195,7 @@ class Account:
     def _fill(self, customer: CustomerRow, params: Mapping[str, Any]) -> None:
         customer.email = params.get("email", customer.email) or None
         customer.name = params.get("name", customer.name) or None
-        customer.metadata = _merged(customer.metadata, params.get("metadata"))
+        customer.metadata = merged(customer.metadata, params.get("metadata"))
         self._know_email(customer)
 
     def _know_email(self, customer: CustomerRow) -> None:
@@ -251,7 +250,7 @@ class Account:
         check_names(params, {"name", "metadata", "currency_options"})
         coupon = self.coupons.get(external_id, "coupon")
         coupon.name = params.get("name", coupon.name)
-        coupon.metadata = _merged(coupon.metadata, params.get("metadata"))
+        coupon.metadata = merged(coupon.metadata, params.get("metadata"))
         self._add_amounts(coupon, params)
         self.tell("coupon.updated", coupon, request_id)
         return coupon
@@ -329,7 +328,7 @@ class Account:
             self._check_unique(code.code, code.customer)
         if active is not None:
             code.switched_on = active
-        code.metadata = _merged(code.metadata, params.get("metadata"))
+        code.metadata = merged(code.metadata, params.get("metadata"))
         self.tell("promotion_code.updated", code, request_id)
         return code
 
@@ -369,52 +368,3 @@ class Account:
     def _keep_code(self, code: CodeRow) -> None:
         self.codes.add(code)
         self.codes_by_text.setdefault(code.code.lower(), []).append(code)
-
-    # -- webhook endpoints -------------------------------------------------------------------------------------------
-
-    def create_endpoint(self, params: Mapping[str, Any]) -> EndpointRow:
-        check_names(params, _ENDPOINT)
-        for name in ("url", "enabled_events"):
-            if name not in params:
-                raise StripeRefusal(f"Missing required param: {name}.", code="parameter_missing", param=name)
-        if self.is_live and not str(params["url"]).startswith("https://"):
-            raise StripeRefusal(
-                "Invalid URL: An explicit scheme (such as https) must be provided.",
-                code="url_invalid",
-                param="url",
-            )
-        if len(self.endpoints) >= 16:
-            raise StripeRefusal("You have reached the maximum of 16 test webhook endpoints.")
-        endpoint = EndpointRow(
-            self.new_id("we_1"),
-            self.now,
-            str(params["url"]),
-            list(params["enabled_events"]),
-            params.get("api_version"),
-            "whsec_" + secrets.token_hex(16),
-            params.get("description"),
-            dict(params.get("metadata", {})),
-        )
-        self.endpoints.add(endpoint)
-        return endpoint
-
-    def update_endpoint(self, external_id: str, params: Mapping[str, Any]) -> EndpointRow:
-        check_names(params, {"url", "enabled_events", "description", "metadata", "disabled"})
-        endpoint = self.endpoints.get(external_id, "webhook_endpoint")
-        endpoint.url = params.get("url", endpoint.url)
-        endpoint.enabled_events = list(params.get("enabled_events", endpoint.enabled_events))
-        disabled = boolean(params, "disabled")
-        if disabled is not None:
-            endpoint.status = "disabled" if disabled else "enabled"
-        endpoint.metadata = _merged(endpoint.metadata, params.get("metadata"))
-        return endpoint
-
-    def delete_endpoint(self, external_id: str) -> Json:
-        endpoint = self.endpoints.get(external_id, "webhook_endpoint")
-        self.endpoints.remove(endpoint)
-        return {"id": endpoint.id, "object": "webhook_endpoint", "deleted": True}
-
-
-def _merged(old: dict[str, str], new: Mapping[str, str] | None) -> dict[str, str]:
-    """Metadata is merged key by key; an empty value takes a key out."""
-    return {key: value for key, value in {**old, **(new or {})}.items() if value != ""}

@@ -12,7 +12,8 @@ from aiohttp import web
 
 from sandbox.stripe_access import Access, OAuthRefusal
 from sandbox.stripe_account import Account
-from sandbox.stripe_objects import EndpointRow, Json, Row
+from sandbox.stripe_endpoints import EndpointRow, Endpoints
+from sandbox.stripe_objects import Json, Row
 from sandbox.stripe_shelf import Shelf, StripeRefusal, boolean, check_names, expansions, form, nested
 
 Params = dict[str, Any]
@@ -47,7 +48,6 @@ class Api:
         self._add_list(router, "/v1/invoices", account.invoices, {"customer", "status"})
         self._add_list(router, "/v1/disputes", account.disputes, {"charge", "payment_intent"})
         self._add_list(router, "/v1/products", account.products, set())
-        self._add_list(router, "/v1/webhook_endpoints", account.endpoints, set())
         self._add_list(router, "/v1/promotion_codes", account.codes, {"active", "code", "coupon", "customer"})
         self._add_writes(router)
         router.add_get("/oauth/v2/authorize", self._authorize)
@@ -71,12 +71,39 @@ class Api:
             ("DELETE", "/v1/coupons/{id}"): lambda i, _, r: account.delete_coupon(i, r),
             ("POST", "/v1/promotion_codes"): lambda _, p, r: account.create_code(p, r),
             ("POST", "/v1/promotion_codes/{id}"): lambda i, p, r: account.update_code(i, p, r),
-            ("POST", "/v1/webhook_endpoints"): lambda _, p, r: _with_secret(account.create_endpoint(p)),
-            ("POST", "/v1/webhook_endpoints/{id}"): lambda i, p, r: account.update_endpoint(i, p),
-            ("DELETE", "/v1/webhook_endpoints/{id}"): lambda i, _, r: account.delete_endpoint(i),
         }
         for (method, path), act in writes.items():
             router.add_route(method, path, self._writer(act))
+        self._add_endpoints(router)
+
+    def _add_endpoints(self, router: web.UrlDispatcher) -> None:
+        """Webhook endpoints are the account's, or the developer's who asks with the key of theirs."""
+        path = "/v1/webhook_endpoints"
+
+        def whose(request: web.Request) -> Endpoints:
+            app = self.access.app
+            return app.endpoints if app and self.access.is_developer(request) else self.account.endpoints
+
+        async def lister(request: web.Request) -> web.StreamResponse:
+            answer: web.StreamResponse = await self._lister(whose(request), set())(request)
+            return answer
+
+        def writer(act: Callable[[Endpoints, str, Params], Row | Json]) -> Callable[..., Any]:
+            async def handle(request: web.Request) -> web.StreamResponse:
+                write = self._writer(lambda i, p, _: act(whose(request), i, p))
+                answer: web.StreamResponse = await write(request)
+                return answer
+
+            return handle
+
+        router.add_get(path, lister)
+        router.add_get(
+            path + "/{id}",
+            self._reader(lambda request: whose(request).get(request.match_info["id"], "webhook_endpoint")),
+        )
+        router.add_post(path, writer(lambda shelf, _, p: _with_secret(shelf.create(p))))
+        router.add_post(path + "/{id}", writer(lambda shelf, i, p: shelf.update(i, p)))
+        router.add_delete(path + "/{id}", writer(lambda shelf, i, _: shelf.delete(i)))
 
     def forget_idempotency_keys(self) -> None:
         """As Stripe does after a day."""

@@ -48,6 +48,7 @@ class Destination:
     secret: str
     created: str
     metadata: dict[str, str]
+    is_developers: bool  # of the account whose app others install, or of the account itself
     status: str = "enabled"
 
     def show(self, include: frozenset[str], *, is_live: bool) -> Json:
@@ -112,9 +113,15 @@ class Destinations:
             },
             "type": topic,
         }
+        app = self._access.app
         for each in self.rows:
-            if each.status == "enabled" and topic in each.enabled_events and "@self" in each.events_from:
+            if each.status != "enabled" or topic not in each.enabled_events:
+                continue
+            if not each.is_developers and "@self" in each.events_from:
                 self._post(each.url, json.dumps(body).encode(), body["id"])
+            elif each.is_developers and "@accounts" in each.events_from and app and app.is_installed:
+                of_account = {**body, "context": self._access.account_id}
+                self._post(each.url, json.dumps(of_account).encode(), body["id"])
 
     # -- the API -----------------------------------------------------------------------------------------------------
 
@@ -153,6 +160,7 @@ class Destinations:
             "whsec_" + secrets.token_hex(16),
             self._now(),
             dict(params.get("metadata") or {}),
+            self._access.is_developer(request),
         )
         self.rows.append(made)
         return made.show(frozenset(params.get("include") or ()), is_live=self._is_live)
@@ -160,13 +168,13 @@ class Destinations:
     def _list(self, request: web.Request, _: Json) -> Json:
         start = int(request.query.get("page", "0"))
         size = int(request.query.get("limit", _PAGE))
+        mine = self._mine(request)
         shown = [
-            row.show(_included(request.query), is_live=self._is_live)
-            for row in self.rows[start : start + size]
+            row.show(_included(request.query), is_live=self._is_live) for row in mine[start : start + size]
         ]
         following = start + size
         asked = "&".join(f"{name}={value}" for name, value in request.query.items() if name != "page")
-        more = f"{PATH}?page={following}&{asked}" if following < len(self.rows) else None
+        more = f"{PATH}?page={following}&{asked}" if following < len(mine) else None
         return {"data": shown, "next_page_url": more, "previous_page_url": None}
 
     def _retrieve(self, request: web.Request, _: Json) -> Json:
@@ -179,10 +187,15 @@ class Destinations:
 
     def _get(self, request: web.Request) -> Destination:
         wanted = request.match_info["id"]
-        found = next((row for row in self.rows if row.id == wanted), None)
+        found = next((row for row in self._mine(request) if row.id == wanted), None)
         if found is None:
             raise StripeRefusal(f"No such event destination: '{wanted}'", status=404, code="not_found")
         return found
+
+    def _mine(self, request: web.Request) -> list[Destination]:
+        """Those of the account whose key asks."""
+        is_developers = self._access.is_developer(request)
+        return [row for row in self.rows if row.is_developers is is_developers]
 
     @property
     def _is_live(self) -> bool:

@@ -429,37 +429,6 @@ class CodeRow(Row):
 
 
 @dataclass(slots=True, eq=False)
-class EndpointRow(Row):
-    url: str
-    enabled_events: list[str]
-    api_version: str | None
-    secret: str
-    description: str | None = None
-    metadata: dict[str, str] = field(default_factory=dict)
-    status: str = "enabled"
-    old_secrets: list[str] = field(default_factory=list)  # while a secret is rolled, for up to a day
-    object: ClassVar[str] = "webhook_endpoint"
-
-    def wants(self, topic: str) -> bool:
-        return self.status == "enabled" and ("*" in self.enabled_events or topic in self.enabled_events)
-
-    def show(self, expand: frozenset[str] = frozenset()) -> Json:
-        return {
-            "id": self.id,
-            "object": "webhook_endpoint",
-            "api_version": self.api_version,
-            "application": None,
-            "created": self.created,
-            "description": self.description,
-            "enabled_events": self.enabled_events,
-            "livemode": False,
-            "metadata": self.metadata,
-            "status": self.status,
-            "url": self.url,
-        }
-
-
-@dataclass(slots=True, eq=False)
 class EventRow(Row):
     type: str
     data: Json  # the object as it was then

@@ -162,6 +162,11 @@ def expansions(params: Mapping[str, Any], prefix: str = "") -> frozenset[str]:
     return frozenset(str(name).removeprefix(prefix) for name in params.get("expand") or ())
 
 
+def merged(old: dict[str, str], new: Mapping[str, str] | None) -> dict[str, str]:
+    """Metadata is merged key by key; an empty value takes a key out."""
+    return {key: value for key, value in {**old, **(new or {})}.items() if value != ""}
+
+
 def integer(params: Mapping[str, Any], name: str) -> int | None:
     """A whole number, or None when it was not given."""
     return _integer(params[name], name) if name in params else None

@@ -118,7 +118,9 @@ class DefaultGroup(Group):
         self.default = default
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Puts the default command's name in where none is given."""
-        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+        """Puts the default command's name in where none is given; alone, where the group is no help without words."""
+        if not args and not self.no_args_is_help:
+            args = [self.default]
+        elif args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
             args = [self.default, *args]
         return super().parse_args(ctx, args)

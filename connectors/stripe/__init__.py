@@ -5,6 +5,7 @@ from __future__ import annotations
 from connectors.base import Capability, Connector
 from connectors.stripe.drafts import EXPLAINS
 from connectors.stripe.install import KeyInstall
+from connectors.stripe.operator import StripeApp
 from connectors.stripe.store import open_store
 from connectors.stripe.web import StripeWeb
 from connectors.stripe.webhooks import StripeWebhooks
@@ -32,5 +33,6 @@ CONNECTOR = Connector(
     default_settings={"birthday_key": "birthday"},
     explains=EXPLAINS,
     web=StripeWeb(),
-    app_secrets=("webhook_secret", "test_webhook_secret"),
+    app_secrets=("webhook_secret", "test_webhook_secret", "thin_webhook_secret", "test_thin_webhook_secret"),
+    operators_app=StripeApp(),
 )

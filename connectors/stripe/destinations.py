@@ -7,7 +7,7 @@ permission, and a server that speaks v1 need not know v2.
 Shapes: docs.stripe.com/api/v2/core/event-destinations, as stripe-python 16.1 has them (`stripe.v2.core.EventDestination`):
 
 - `POST /v2/core/event_destinations`, JSON: name, type "webhook_endpoint", event_payload "thin", enabled_events,
-  events_from ["@self"], webhook_endpoint {url}, include ["webhook_endpoint.signing_secret"]. Only this answer holds the
+  events_from ["@self"] or ["@accounts"], webhook_endpoint {url}, include ["webhook_endpoint.signing_secret"]. Only this answer holds the
   secret: {id "ed_…", status "enabled" | "disabled", webhook_endpoint {signing_secret}, …}.
 - `GET /v2/core/event_destinations?include[0]=webhook_endpoint.url`: {data, next_page_url: a path with its query, or null}.
 - `DELETE /v2/core/event_destinations/{id}`.
@@ -69,14 +69,17 @@ class Destinations:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def make(self, address: str) -> Destination | None:
-        """One for our thin events; None where it cannot be made, whatever the reason."""
+    async def make(self, address: str, *, of: str = "@self") -> Destination | None:
+        """One for our thin events; None where it cannot be made, whatever the reason.
+
+        `of`: whose events, of the account itself or ("@accounts") of those that are connected to it.
+        """
         params: EventDestinationCreateParams = {
             "name": "Perennial",
             "type": "webhook_endpoint",
             "event_payload": "thin",
             "enabled_events": sorted(THIN_TOPICS),
-            "events_from": ["@self"],
+            "events_from": [of],
             "webhook_endpoint": {"url": address},
             "include": ["webhook_endpoint.signing_secret"],
             "metadata": {"perennial": "webhooks"},

@@ -6,11 +6,11 @@ hold (we were stopped in between) signs with something nobody knows, so it count
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import msgspec
-from stripe.params import WebhookEndpointCreateParams
+from stripe.params import WebhookEndpointCreateParams, WebhookEndpointUpdateParams
 
 from connectors.base import Secret, StoreAccess, Subscription
 from connectors.stripe.client import API_VERSION, Client, Operation
@@ -22,6 +22,7 @@ from rewards.errors import RefusedError, RetryLaterError
 
 # A store's setting: the merchant added the endpoint in the Dashboard, where our key cannot look.
 WEBHOOKS, BY_HAND = "webhooks", "by_hand"
+_OURS = {"perennial": "webhooks"}  # the metadata of what we make
 SIGNING = "whsec_"  # how Stripe's signing secrets begin
 
 
@@ -49,7 +50,7 @@ class Endpoints:
         if self._client.keyring.is_of_app:
             return _of_the_app(secret)
         try:
-            made = await self._create(address)
+            made = await self.create(address)
         except RefusedError as refusal:
             if refusal.code != MISSING_PERMISSION:
                 raise _about_the_address(refusal, address) from None
@@ -74,7 +75,7 @@ class Endpoints:
         if self._client.keyring.is_of_app:
             return True
         try:
-            found = await self._at(address)
+            found = await self.at(address)
         except RefusedError as refusal:
             if self._is_by_hand and refusal.code == MISSING_PERMISSION:
                 return True
@@ -101,11 +102,14 @@ class Endpoints:
     async def _remove_others(self, address: str) -> None:
         """Deletes what posts to the address and is not what we hold."""
         held = self._held or ()
-        await self._remove([found.id for found in await self._at(address) if found.id not in held])
+        await self._remove([found.id for found in await self.at(address) if found.id not in held])
         thin = await self._destinations.at(address) or ()
         await self._destinations.remove([found.id for found in thin if found.id not in held])
 
-    async def _create(self, address: str) -> WebhookEndpoint:
+    async def create(
+        self, address: str, *, connect: bool = False, metadata: Mapping[str, str] = _OURS
+    ) -> WebhookEndpoint:
+        """A new endpoint for all our events, with its secret; `connect`: for those of connected accounts."""
         params = cast(
             WebhookEndpointCreateParams,
             {
@@ -113,7 +117,8 @@ class Endpoints:
                 "enabled_events": sorted(TOPICS),
                 "api_version": API_VERSION,
                 "description": "Perennial",
-                "metadata": {"perennial": "webhooks"},
+                "metadata": dict(metadata),
+                **({"connect": True} if connect else {}),
             },
         )
         return await self._client.call(
@@ -122,7 +127,8 @@ class Endpoints:
             WebhookEndpoint,
         )
 
-    async def _at(self, address: str) -> list[WebhookEndpoint]:
+    async def at(self, address: str) -> list[WebhookEndpoint]:
+        """The endpoints that post to the address. Raises PlatformError."""
         found: list[WebhookEndpoint] = []
         params = {"limit": "100"}
         while True:
@@ -131,6 +137,15 @@ class Endpoints:
             if not page.has_more or not page.data:
                 return found
             params["starting_after"] = page.data[-1].id
+
+    async def switch_on(self, endpoint_id: str) -> None:
+        """Enables an endpoint for all our events; its secret stays. Raises PlatformError."""
+        params = cast(WebhookEndpointUpdateParams, {"enabled_events": sorted(TOPICS), "disabled": False})
+        await self._client.call(
+            "POST /v1/webhook_endpoints/id",
+            lambda sdk: sdk.v1.webhook_endpoints.update_async(endpoint_id, params),
+            WebhookEndpoint,
+        )
 
     async def _remove(self, endpoint_ids: Sequence[str]) -> None:
         for endpoint_id in endpoint_ids:

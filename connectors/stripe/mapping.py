@@ -189,6 +189,8 @@ class WebhookEndpoint(msgspec.Struct, gc=False):
     url: str
     status: str = ""
     enabled_events: list[str] = []
+    api_version: str | None = None
+    metadata: dict[str, str] | None = None
     secret: str | None = None
 
 

@@ -54,8 +54,8 @@ async def test_an_endpoint_whose_secret_was_lost_is_made_anew_at_the_daily_look(
     """We were stopped between making it and storing what signs: it looks well, and nothing it posts can be taken."""
     store = await with_key(browser)
     shelf, (known,) = browser.sandbox.account.endpoints, browser.sandbox.account.endpoints.rows
-    made = browser.sandbox.account.create_endpoint({"url": known.url, "enabled_events": list(TOPICS)})
-    browser.sandbox.account.delete_endpoint(known.id)
+    made = browser.sandbox.account.endpoints.create({"url": known.url, "enabled_events": list(TOPICS)})
+    browser.sandbox.account.endpoints.delete(known.id)
     order(browser)
     await browser.sandbox.hooks.quiet()
     assert (len(browser.sandbox.hooks.accepted), await inbox(browser)) == (0, [])

@@ -150,7 +150,7 @@ async def test_a_key_without_webhook_endpoints_shows_what_to_add_and_takes_its_s
         assert words in text
     assert (await browser.store()).webhook_address is None
     assert (await browser.pastes(api_key=browser.sandbox.key, webhook_secret="ck_1"))[0] == 400
-    added = browser.sandbox.account.create_endpoint(
+    added = browser.sandbox.account.endpoints.create(
         {"url": f"{browser.address}/webhooks/stripe/{store.token}", "enabled_events": ["*"]}
     )
     status, text = await browser.pastes(api_key=browser.sandbox.key, webhook_secret=added.secret)
