@@ -4,111 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-import aiohttp
 import pytest
-from pydantic import SecretStr
 
-from app.server import serving
-from app.settings import Settings
-from app.wiring import open_jobs
-from connectors.base import Noun, Secret, Window
-from connectors.shopify import CONNECTOR
+from connectors.base import Noun, Window
 from connectors.shopify.webhooks import finished_key
-from sandbox.shopify import ADMIN_TOKEN, CLIENT_ID, ShopifySandbox
-from sandbox.world import Seed, World
+from sandbox.shopify import ADMIN_TOKEN, CLIENT_ID
 from storage import deliveries, stores
 from storage.database import Database, DatabaseSettings
-from storage.secrets import SecretBox, new_key
-from storage.stores import StoreRow
+from storage.secrets import SecretBox
 from sync.history import run_import
 from sync.maintenance import maintain
 from sync.privacy import erase_store
-from sync.services import Services
+from tests.app.shopify_app import SEED, App, served
 from tests.sync.shops import rows
-from webhooks.draining import drain
-
-SEED = Seed(number=11, customers=15, orders=20)
-
-
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
-
-
-@dataclass
-class App:
-    """The served app, one shop, and a browser that keeps no cookies."""
-
-    sandbox: ShopifySandbox
-    services: Services
-    session: aiohttp.ClientSession
-    database_url: str
-
-    async def opens(self, query: dict[str, str] | None = None) -> tuple[str, aiohttp.ClientResponse]:
-        """The merchant opens the app in the admin."""
-        address = f"{self.services.public_url}/install/shopify?"
-        found = self.sandbox.oauth.launch() if query is None else query
-        async with self.session.get(address + urlencode(found), allow_redirects=False) as answer:
-            return await answer.text(), answer
-
-    async def store(self) -> StoreRow:
-        async with self.services.database.transaction() as connection:
-            found = await stores.by_external_id(connection, "shopify", self.sandbox.shop)
-        assert found is not None
-        return found
-
-    async def credentials(self) -> dict[str, str]:
-        return stores.credentials(self.services.secret_box, await self.store())
-
-    async def heard(self) -> int:
-        """All posts arrive and are handled; how many."""
-        await self.sandbox.hooks.quiet()
-        return await drain(self.services, (await self.store()).id)
-
-    async def statuses(self) -> list[tuple[object, ...]]:
-        return await rows(self.services.database, "SELECT status FROM stores")
 
 
 @pytest.fixture
 async def app(
     database: Database, database_url: str, secret_box: SecretBox, tmp_path: Path
 ) -> AsyncIterator[App]:
-    port = free_port()
-    async with AsyncExitStack() as stack:
-        sandbox = await stack.enter_async_context(ShopifySandbox(World(SEED)))
-        assert isinstance(sandbox, ShopifySandbox)
-        session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        services = Services(
-            database,
-            {CONNECTOR.platform: CONNECTOR},
-            session,
-            lambda: datetime.now(UTC),
-            secret_box,
-            public_url=f"http://127.0.0.1:{port}",
-            allow_private_hosts=True,
-            apps={
-                "shopify": {
-                    "client_id": Secret(CLIENT_ID),
-                    "client_secret": Secret(sandbox.client_secret),
-                    "api_base": Secret(sandbox.url),
-                }
-            },
-        )
-        # As the deployed shopify.app.toml says.
-        sandbox.hook_desk.app_uri = f"{services.public_url}/webhooks/shopify"
-        jobs = await stack.enter_async_context(open_jobs(services))
-        settings = Settings(data_dir=tmp_path, port=port, secret_key=SecretStr(new_key()))
-        await stack.enter_async_context(serving(settings, services, jobs, with_worker=False))
-        yield App(sandbox, services, session, database_url)
+    async with served(database, database_url, secret_box, tmp_path) as found:
+        yield found
 
 
 async def test_opening_the_app_connects_the_store_and_has_its_history_read(app: App) -> None:
