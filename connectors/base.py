@@ -296,6 +296,24 @@ class NeedsMaintenance(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ReadingEstimate:
+    """About what reading a store's whole past takes. `note`: in plain words, what the platform allows of it."""
+
+    requests: int
+    seconds: float  # at the pace that the platform allows
+    note: str
+
+
+@runtime_checkable
+class EstimatesReading(Protocol):
+    """What a Store offers besides whose platform counts how much is read. Raises only PlatformError."""
+
+    async def estimate(self) -> ReadingEstimate:
+        """What reading everything would take; asking takes a few requests itself."""
+        ...
+
+
 class Turns(Protocol):
     """The budgets that a platform gives one store, by name, shared by everybody who talks to that store."""
 

@@ -187,6 +187,7 @@ def _document(made: Connected, counts: Mapping[str, int] | None) -> dict[str, ob
         "is_new": made.is_new,
         "webhook_address": made.webhook_address,
         "webhook_note": made.webhook_note,
+        "notices": list(store.notices),
         "read": counts,
     }
 
@@ -200,6 +201,8 @@ def _greet(made: Connected) -> None:
         output.notice(made.webhook_note)
     elif made.webhook_address:
         output.say("Webhooks are set up: changes come by themselves while `perennial serve` runs.")
+    for said in store.notices:
+        output.notice(said)
 
 
 def _next_steps(made: Connected, now: StoreOverview, no_sync: bool) -> None:

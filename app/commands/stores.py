@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import click
 
 from app import output
 from app.commands.base import json_option, store_argument, with_services
-from connectors.base import Noun
+from connectors.base import EstimatesReading, Noun
 from rewards.errors import InvalidInputError, RetryLaterError
 from storage import stores as queries
 from storage.overview import StoreOverview, overview
@@ -36,8 +37,6 @@ async def stores(services: Services, as_json: bool) -> None:
 
 
 def _document(services: Services, store: StoreOverview) -> dict[str, object]:
-    from dataclasses import asdict
-
     document = asdict(store)
     inbox = {state: document.pop(f"deliveries_{state}") for state in ("waiting", "handled", "broken")}
     return document | {"deliveries": inbox, "notices": notices(services, store)}
@@ -103,14 +102,18 @@ def _webhooks(store: StoreOverview) -> str:
 @click.command()
 @store_argument
 @click.option("--full", is_flag=True, help="Read everything again, not only what changed.")
+@click.option("--preview", is_flag=True, help="Only say about how much reading everything would take.")
 @json_option
 @with_services
-async def sync(services: Services, store_id: int, full: bool, as_json: bool) -> None:
+async def sync(services: Services, store_id: int, full: bool, preview: bool, as_json: bool) -> None:
     """Read what changed in a store since the last time.
 
     Goes on where an earlier reading was stopped. Moves no points by itself.
     """
     store = await active_store(services, store_id)
+    if preview:
+        await _preview(services, store, as_json)
+        return
     try:
         counts = await read_history(services, store, is_full=full)
     except RetryLaterError as error:
@@ -121,6 +124,24 @@ async def sync(services: Services, store_id: int, full: bool, as_json: bool) -> 
         output.document({"store": store_id, "read": counts})
         return
     output.say(f"Read from {store.name}: {_records(counts) or 'nothing new'}.")
+
+
+async def _preview(services: Services, store: StoreRow, as_json: bool) -> None:
+    """About what reading everything takes, where the platform counts how much it is read."""
+    opened = services.open_store(store)
+    found = await opened.estimate() if isinstance(opened, EstimatesReading) else None
+    if as_json:
+        output.document({"store": store.id, "estimate": asdict(found) if found else None})
+    elif found is None:
+        output.say(
+            f"Reading {store.name} is not counted by {store.platform}; a full reading only takes its time."
+        )
+    else:
+        minutes = max(1, round(found.seconds / 60))
+        output.say(
+            f"Reading everything from {store.name} takes about {output.count(found.requests, 'request')} and "
+            f"{output.count(minutes, 'minute')}. {found.note}"
+        )
 
 
 def _records(counts: Mapping[str, int]) -> str:
@@ -212,8 +233,6 @@ def _report(store_id: int, report: ReconcileReport) -> Mapping[str, object]:
 
 
 def _differences(report: ReconcileReport) -> list[dict[str, object]]:
-    from dataclasses import asdict
-
     return [asdict(found) for found in report.codes.differences]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from connectors.base import ReadingEstimate
 from connectors.stripe.history import PAGE, History
 
 PER_PAYMENT, AT_LEAST, DAYS = 500, 10_000, 30
@@ -20,9 +21,25 @@ async def notice(history: History, now: datetime) -> str | None:
     return warning(await history.reads(), payments)
 
 
+async def estimate(history: History, now: datetime, per_second: float) -> ReadingEstimate:
+    """What reading all of it takes, and what Stripe lets this account be read. Raises PlatformError."""
+    payments = await history.recent_payments(now - timedelta(days=DAYS))
+    reads = await history.reads()
+    many = "at least " if payments >= PAGE else ""
+    said = (
+        f"Stripe lets this account be read {many}about {_allowed(payments):,} times in {DAYS} days ({PER_PAYMENT} for each "
+        f"payment, at least {AT_LEAST:,})."
+    )
+    return ReadingEstimate(reads, reads / per_second if per_second else 0.0, said)
+
+
+def _allowed(payments: int) -> int:
+    return max(AT_LEAST, PER_PAYMENT * payments)
+
+
 def warning(reads: int, payments: int) -> str | None:
     """The words for so many requests, where so many payments were made in 30 days."""
-    allowed = max(AT_LEAST, PER_PAYMENT * payments)
+    allowed = _allowed(payments)
     if reads * 2 < allowed:
         return None
     return (

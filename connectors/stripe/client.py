@@ -81,6 +81,11 @@ class Client:
         self._http = _Http(timeout=_TIMEOUT_SECONDS, session=session)
         self._use(self.keyring.key)
 
+    @property
+    def per_second(self) -> float:
+        """How many requests one list may be read with in a second; 0 where there is no limit."""
+        return self._limits.per_list
+
     def _use(self, key: Secret) -> None:
         """Makes the following requests with this key."""
         self._key = key

@@ -26,6 +26,11 @@ class Limits:
         if requests_per_second is not None:
             self._in_all, self._per_endpoint = _SHARE * requests_per_second, None
 
+    @property
+    def per_list(self) -> float:
+        """What one endpoint may take of the account's pace, in a second; 0: no limit."""
+        return self._per_endpoint or self._in_all
+
     async def turn(self, endpoint: str) -> None:
         """Returns when a request to this endpoint may start."""
         if self._per_endpoint is not None:

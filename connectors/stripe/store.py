@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import aiohttp
 
-from connectors.base import Noun, Page, Secret, StoreAccess, Subscription, Window
+from connectors.base import Noun, Page, ReadingEstimate, Secret, StoreAccess, Subscription, Window
 from connectors.stripe import allocation, birthdays, drafts, mapping
 from connectors.stripe.client import Client, mode_of
 from connectors.stripe.codes import Codes
@@ -98,6 +98,10 @@ class StripeStore:
     def read(self, window: Window, after: Mapping[str, object] | None) -> AsyncIterator[Page]:
         """See `history.History.read`."""
         return self._history.read(window, after)
+
+    async def estimate(self) -> ReadingEstimate:
+        """See `allocation.estimate`."""
+        return await allocation.estimate(self._history, self._clock(), self._client.per_second)
 
     async def push(self, drafts: Sequence[CodeDraft]) -> Sequence[PushedCode]:
         """See `codes.Codes.push`."""

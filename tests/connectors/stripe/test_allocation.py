@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from connectors.base import Noun, Store
+from connectors.base import EstimatesReading, Noun, Store
 from connectors.stripe import allocation
 from connectors.stripe.store import StripeStore
 from sandbox.stripe import StripeSandbox
@@ -36,6 +36,24 @@ async def test_what_reading_takes_is_judged_about_right(sandbox: StripeSandbox, 
                 pass
     took = sandbox.requests - before
     assert took / 2 <= told <= took * 2
+
+
+async def test_the_preview_says_what_reading_takes_and_what_stripe_allows(
+    sandbox: StripeSandbox, open_store: Opener
+) -> None:
+    store = open_store()
+    assert isinstance(store, EstimatesReading)
+    found = await store.estimate()
+    assert isinstance(store, StripeStore)
+    assert found.requests == await store._history.reads()
+    assert found.seconds == 0.0  # no limit here
+    month = sandbox.clock() - timedelta(days=30)
+    payments = sum(1 for charge in sandbox.account.charges if charge.created >= month.timestamp())
+    assert 20 < payments < 100
+    assert f"about {500 * payments:,} times in 30 days" in found.note
+    paced = open_store(requests_per_second="10")
+    assert isinstance(paced, EstimatesReading)
+    assert (await paced.estimate()).seconds == pytest.approx(found.requests / 9.7)
 
 
 async def test_recent_payments_are_counted_up_to_a_page(sandbox: StripeSandbox, store: Store) -> None:
