@@ -18,6 +18,7 @@ from storage.jobs import count_workers
 from sync import backfill as past_actions
 from sync.kinds import Kind
 from sync.services import Services
+from sync.subscriptions import notices
 
 run_argument = click.argument("run_id", metavar="RUN", type=int)
 background_option = click.option(
@@ -56,7 +57,7 @@ async def preview(services: Services, store_id: int, as_json: bool) -> None:
         program = await programs.by_id(connection, run.program_id)
         found = await programs.ways(connection, run.program_id)
     if as_json:
-        output.document(document(run))
+        output.document(document(run) | {"notices": notices(services, store)})
         return
     output.say(f"Points for past actions in {store.name}:")
     output.say()
@@ -72,6 +73,8 @@ async def preview(services: Services, store_id: int, as_json: bool) -> None:
     )
     output.say(f"\n{output.count(run.preview['points'], 'point')} in all.")
     _show_left_out(run)
+    for notice in notices(services, store):  # what the store keeps from us cannot be counted
+        output.say(f"\n{notice}")
     output.say(f"\nNothing has moved yet. To award it: perennial backfill confirm {run.id}")
 
 

@@ -40,6 +40,11 @@ async def test_the_list_of_stores_shows_what_merchants_should_know(noticed: Comm
     assert "read every 60 minutes" in store["notices"][1]
 
 
+async def test_a_preview_says_what_it_could_not_count(noticed: CommandLine) -> None:
+    assert MISSING in (await noticed.read("backfill", "preview", "1"))["notices"]
+    assert MISSING in " ".join((await noticed.said("backfill", "preview", "1")).split())
+
+
 async def test_the_doctor_tells_and_is_content(noticed: CommandLine) -> None:
     found = await noticed.read("doctor")
     assert found["ok"]
