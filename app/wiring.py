@@ -19,7 +19,7 @@ from rewards.errors import AlreadyReversedError
 from storage.database import Database
 from storage.migrate import check_schema, migrate
 from storage.secrets import SecretBox
-from sync import backfill, birthdays, history, occasions, points, privacy, push, reconcile
+from sync import backfill, birthdays, comeback, history, occasions, points, privacy, push, reconcile
 from sync.jobs import Jobs, Work, build
 from sync.services import Services
 from webhooks.draining import drain
@@ -103,6 +103,7 @@ def work() -> Work:
         erase_store=privacy.erase_store,
         import_history=history.run_import,
         reconcile=reconcile.reconcile,
+        ask_again=comeback.ask_again,
         backfill=backfill.continue_run,
         undo_backfill=_undo,
         occasions=_occasions,

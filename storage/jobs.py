@@ -30,8 +30,8 @@ async def stores_to_push(connection: Connection, now: datetime) -> list[int]:
 
 
 async def time_zones(connection: Connection) -> list[str]:
-    """The time zones that active stores are in."""
-    cursor = await connection.execute("SELECT DISTINCT time_zone FROM stores WHERE status = 'active'")
+    """The time zones that stores are in, but for those that were uninstalled."""
+    cursor = await connection.execute("SELECT DISTINCT time_zone FROM stores WHERE status <> 'uninstalled'")
     return [found["time_zone"] for found in await cursor.fetchall()]
 
 
@@ -42,6 +42,19 @@ async def stores_to_reconcile(connection: Connection, today: Mapping[str, date])
              ON zones.name = stores.time_zone
            WHERE stores.status = 'active' AND stores.synced_at IS NOT NULL
              AND coalesce(stores.last_reconciled_on, stores.installed_at::date) < zones.today
+           ORDER BY stores.id""",
+        (list(today), list(today.values())),
+    )
+    return [found["id"] for found in await cursor.fetchall()]
+
+
+async def stores_to_ask(connection: Connection, today: Mapping[str, date]) -> list[int]:
+    """Paused stores that were not looked at on their local day; `today` as above."""
+    cursor = await connection.execute(
+        """SELECT stores.id FROM stores JOIN unnest(%s::text[], %s::date[]) AS zones (name, today)
+             ON zones.name = stores.time_zone
+           WHERE stores.status = 'paused'
+             AND (stores.last_reconciled_on IS NULL OR stores.last_reconciled_on < zones.today)
            ORDER BY stores.id""",
         (list(today), list(today.values())),
     )

@@ -215,6 +215,22 @@ async def set_status(connection: Connection, store_id: int, status: str, reason:
     )
 
 
+async def resume(connection: Connection, store_id: int) -> bool:
+    """Makes a paused store active again; False when it is another case."""
+    cursor = await connection.execute(
+        "UPDATE stores SET status = 'active', status_reason = NULL WHERE id = %s AND status = 'paused'",
+        (store_id,),
+    )
+    return cursor.rowcount > 0
+
+
+async def ask_soon(connection: Connection, store_id: int) -> None:
+    """A paused store has been heard of: it is asked at the next tick whether it lets us in again."""
+    await connection.execute(
+        "UPDATE stores SET last_reconciled_on = NULL WHERE id = %s AND status = 'paused'", (store_id,)
+    )
+
+
 async def pause(connection: Connection, store: StoreRow, reason: str) -> bool:
     """Pauses an active store that still has the credentials of this row; False when it is another case."""
     cursor = await connection.execute(

@@ -216,6 +216,7 @@ async def _settle_orders(
 async def _end(connection: Connection, store: StoreRow, told: Sorted, now: datetime) -> None:
     if told.facts is not None:
         await stores.set_facts(connection, store.id, told.facts)
+        await stores.ask_soon(connection, store.id)
     for request in told.privacy:
         await privacy.handle(connection, store, request, now)
     if told.uninstalled is not None:

@@ -22,6 +22,7 @@ from storage.database import Connection
 from sync import upkeep
 from sync.attempts import OUTAGES, Do, Pauses, attempt
 from sync.engine import AgainError, Patience, PatientJobManager, make_app, open_app
+from sync.install import Along
 from sync.kinds import TERMS, Kind
 from sync.maintenance import maintain, platforms_to_maintain
 from sync.services import Services
@@ -41,6 +42,7 @@ class Work:
     erase_store: Do
     import_history: Do
     reconcile: Do
+    ask_again: Callable[[Services, int, Along], Awaitable[object]]
     backfill: Do
     undo_backfill: Do
     occasions: Callable[[Services], Awaitable[object]]
@@ -152,7 +154,14 @@ def build(services: Services, work: Work, pauses: Pauses | None = None) -> Jobs:
     async def maintenance(services: Services, after_id: int) -> None:
         await maintain(services, after_id, jobs.wake)
 
+    async def read_on(connection: Connection, store_id: int) -> None:
+        await jobs.defer_in(connection, Kind.IMPORT_HISTORY, store_id)
+
+    async def ask_again(services: Services, store_id: int) -> None:
+        await work.ask_again(services, store_id, read_on)
+
     jobs.define(Kind.DRAIN, work.drain)
+    jobs.define(Kind.ASK_AGAIN, ask_again)
     jobs.define(Kind.PUSH, work.push)
     jobs.define(Kind.WRITE_BIRTHDAYS, work.write_birthdays)
     jobs.define(Kind.SHOW_POINTS, work.show_points)

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     IMPORT_HISTORY = "import_history"
     RECONCILE = "reconcile"
     POLL = "poll"
+    ASK_AGAIN = "ask_again"
     BACKFILL = "backfill"
     UNDO_BACKFILL = "undo_backfill"
     OCCASIONS = "occasions"
@@ -70,6 +71,7 @@ TERMS: Mapping[Kind, Terms] = {
     Kind.RECONCILE: Terms(Queue.RUNS, Subject.STORE, "reconcile", is_wake_up=True, needs_active_store=True),
     # Under one lock with the daily look, which does the same and more.
     Kind.POLL: Terms(Queue.RUNS, Subject.STORE, "reconcile", is_wake_up=True, needs_active_store=True),
+    Kind.ASK_AGAIN: Terms(Queue.CODES, Subject.STORE, "ask", is_wake_up=True),
     Kind.BACKFILL: Terms(Queue.RUNS, Subject.RUN, "run", is_wake_up=False),
     Kind.UNDO_BACKFILL: Terms(Queue.RUNS, Subject.RUN, "run", is_wake_up=False),
     Kind.OCCASIONS: Terms(Queue.CODES, Subject.NONE, "occasions", is_wake_up=True),

@@ -47,12 +47,15 @@ async def tick(services: Services, wake: Wake) -> None:
     await wake(Kind.OCCASIONS, 0)
     async with services.database.transaction() as connection:
         zones = await queries.time_zones(connection)
-        due = await queries.stores_to_reconcile(connection, _days(zones, now))
+        days = _days(zones, now)
+        due = await queries.stores_to_reconcile(connection, days)
+        paused = await queries.stores_to_ask(connection, days)
         # To the nearest tick: what was read just after one is due at the next.
         read_before = now - timedelta(minutes=services.poll_minutes) + HALF_A_TICK
         late = services.platforms_with(Capability.LATE_WEBHOOKS)
         unread = await queries.stores_to_poll(connection, late, read_before, _MOST_POLLED)
     await wake(Kind.RECONCILE, *due)
+    await wake(Kind.ASK_AGAIN, *paused)
     await wake(Kind.POLL, *unread)
     # The waiting job is the memory of when it was done last.
     await wake(Kind.HOUSEKEEPING, 0, in_seconds=DAY_SECONDS)

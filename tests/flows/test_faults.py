@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from sandbox.server import Sandbox
+from sandbox.shopify import ShopifySandbox
 from sync.kinds import Kind
 from tests.flows.stage import PATIENCE_SECONDS, Shop, Stage
 from tests.flows.tills import RULE
@@ -72,11 +75,11 @@ async def test_a_refused_key_pauses_the_store_and_new_credentials_go_on(
     assert not await is_read(shop)
     (event,) = await stage.rows("SELECT detail FROM audit_events WHERE action = 'store.paused'")
     assert event["detail"]["reason"] == row.status_reason
-    asked = shop.sandbox.requests
     await stage.days_pass(1)
+    asked = shop.sandbox.requests
     await stage.defer(Kind.IMPORT_HISTORY, shop.store.id)
-    await stage.settle()
-    assert shop.sandbox.requests == asked, "a paused store is left alone"
+    await stage.tick()
+    assert shop.sandbox.requests == asked, "a paused store is asked once a day, and left alone otherwise"
     before = await stage.rows("SELECT id, cursor, done_at FROM import_windows WHERE done_at IS NOT NULL")
     assert before, "it was refused before anything was read"
     shop.sandbox.faults.refuse_credentials = False
@@ -86,6 +89,45 @@ async def test_a_refused_key_pauses_the_store_and_new_credentials_go_on(
     after = await stage.rows("SELECT id, cursor, done_at FROM import_windows ORDER BY id")
     assert all(window in after for window in before)
     await assert_history_is_exact(shop)
+
+
+async def test_a_store_that_lets_us_in_again_goes_on_by_itself(stage: Stage, kind: type[Sandbox]) -> None:
+    shop = await stage.open(kind, customers=200, orders=600, answers=IMPATIENT, reads_history=False)
+    shop.sandbox.faults.spare = CUSTOMERS_AFTER[kind.platform]
+    shop.sandbox.faults.refuse_credentials = True
+    await stage.defer(Kind.IMPORT_HISTORY, shop.store.id)
+    await stage.settle()
+    await stage.days_pass(1)
+    assert (await shop.row()).status == "paused"
+    shop.sandbox.faults.refuse_credentials = False
+    await stage.days_pass(1)
+    row = await shop.row()
+    assert (row.status, row.status_reason) == ("active", None)
+    await assert_history_is_exact(shop)
+    (event,) = await stage.rows("SELECT detail FROM audit_events WHERE action = 'store.resumed'")
+    assert event["detail"]["was"]
+
+
+@pytest.mark.parametrize("status", [402, 403, 423])
+async def test_a_shop_that_shopify_closes_is_paused_with_the_reason_and_goes_on_once_it_is_open(
+    stage: Stage, status: int
+) -> None:
+    shop = await stage.open(ShopifySandbox, customers=30, orders=30)
+    assert isinstance(shop.sandbox, ShopifySandbox)
+    shop.sandbox.closed_with = status
+    await shop.reconciles()
+    row = await shop.row()
+    assert row.status == "paused"
+    assert {402: "frozen", 403: "forbids", 423: "locked"}[status] in str(row.status_reason)
+    await stage.tick()
+    assert (await shop.row()).status == "paused", "it was asked, and is closed still"
+    shop.sandbox.closed_with = None
+    await stage.tick()
+    assert (await shop.row()).status == "paused", "once a day is enough"
+    shop.sandbox.hook_desk.emit("shop/update", lambda _: {"id": 61_000_000_001, "name": "Open again"})
+    await stage.settle()
+    await stage.tick()
+    assert (await shop.row()).status == "active", "but at once when the shop is heard of"
 
 
 async def test_codes_that_a_refused_key_held_up_go_out_after_new_credentials(
