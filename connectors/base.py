@@ -434,6 +434,35 @@ class OperatorsApp(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Traces:
+    """What is in a store that shows which one it is, wherever it is.
+
+    `tokens` are those in the addresses of webhooks for us: only the store that we gave one holds it, or its copy. `mark`
+    is the platform's own id of it, which is no secret; "" where there is none.
+    """
+
+    tokens: Sequence[str] = ()
+    mark: str = ""
+
+
+# A setting of a store: its mark (see Traces), as the store last said.
+MARK = "store_mark"
+
+
+@runtime_checkable
+class FollowsMoves(Protocol):
+    """What an InstallFlow offers besides whose stores are known by an address that may change."""
+
+    async def traces(self, installation: Installation, session: aiohttp.ClientSession) -> Traces:
+        """What the store at the new address holds. Raises PlatformError."""
+        ...
+
+    async def has_left(self, former: str, installation: Installation, session: aiohttp.ClientSession) -> bool:
+        """True when the store can no longer be at `former`, an external id; False when in doubt."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Connector:
     """A platform: what it can do and the pieces that do it."""
 

@@ -51,6 +51,7 @@ class WooCommerceSandbox(WooCommerceTrade):
         ):
             router.add_get(f"{_API}/{path}", self._route(partial(self._list_catalogue, listed)))
             router.add_get(f"{_API}/{path}/{{id:\\d+}}", self._route(partial(self._get_catalogue, one)))
+        router.add_get(f"{_API}/system_status", self._route(self._system_status))
         router.add_get(f"{_API}/data/currencies/current", self._route(self._currency))
         router.add_get(f"{_API}/settings/general/woocommerce_enable_coupons", self._route(self._setting))
         router.add_post(f"{_API}/coupons", self._route(self._create_coupon))
@@ -125,6 +126,15 @@ class WooCommerceSandbox(WooCommerceTrade):
         }
         fields = request.query.get("_fields", "")
         return self.host.answered(_json(only(index, fields) if fields else index))
+
+    def _system_status(self, request: web.Request) -> web.Response:
+        """Of what is a long report really, what tells which shop it is, and which version."""
+        environment = {"home_url": self.home or self.url, "site_url": self.home or self.url}
+        if self.store_id is not None:
+            environment["store_id"] = self.store_id
+        status = {"environment": {**environment, "version": "11.0.1", "wp_version": "7.0.4"}}
+        fields = request.query.get("_fields", "")
+        return _json(only(status, fields) if fields else status)
 
     def _setting(self, request: web.Request) -> web.Response:
         """Of the shop's settings only whether coupons are enabled."""

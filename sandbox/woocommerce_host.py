@@ -23,7 +23,8 @@ class Host:
     """How the host is today. Counts fall by one per affected request, the rest holds until changed.
 
     `calls_private_hosts` False is WordPress as it comes: it neither calls private addresses nor other ports than 80,
-    443 and 8080, and says so to nobody. `moved_to`: the shop's new base address, to which everything is redirected.
+    443 and 8080, and says so to nobody. `moved_to`: the shop's new base address, to which everything is redirected that comes
+    by another name.
     """
 
     strips_authorization: bool = False
@@ -41,7 +42,7 @@ class Host:
 
     async def failure(self, request: web.Request) -> web.StreamResponse | None:
         """The answer that never reached WordPress."""
-        if self.moved_to is not None:
+        if self.moved_to is not None and request.host != urlsplit(self.moved_to).netloc:
             return web.Response(status=301, headers={"Location": f"{self.moved_to}{request.raw_path}"})
         if self.has_firewall:
             return _page(403, "Your access to this site has been limited by the site owner")

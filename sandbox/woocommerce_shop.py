@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -58,6 +59,8 @@ class WooCommerceShop(Sandbox):
         self.is_https = False
         # What WordPress takes for its own address, where that is not the one it is reached at.
         self.home: str | None = None
+        # What WooCommerce calls the shop; older ones than 8.4 have no such id, and a copy of a shop has the same.
+        self.store_id: str | None = str(uuid.uuid4())
         self.has_plain_permalinks = False
         self.has_woocommerce = True
         self.blocks_rest = False
@@ -102,6 +105,16 @@ class WooCommerceShop(Sandbox):
     def books(self, rule: EarningRule, birthday_lead: int, joining_lead: int) -> dict[str, object]:
         """Beside the usual figures, how many requests there have been."""
         return {**super().books(rule, birthday_lead, joining_lead), "requests": self.requests}
+
+    def grants_key(self) -> ApiKey:
+        """One more key, as somebody makes it in the admin pages."""
+        key = _key(len(self.keys.keys), "read_write")
+        self.keys.keys[key.key] = key
+        return key
+
+    def move_to(self, base: str) -> None:
+        """The shop is at another address from now on, and the old one leads there."""
+        self.home = self.host.moved_to = base
 
     def give_up_webhooks(self) -> None:
         """Disables every webhook."""

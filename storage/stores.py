@@ -74,6 +74,20 @@ async def by_external_id(connection: Connection, platform: str, external_id: str
     return await _one(connection, "platform = %s AND external_id = %s", (platform, external_id))
 
 
+async def by_setting(connection: Connection, platform: str, name: str, value: str) -> list[StoreRow]:
+    """The platform's stores with this setting, newest first."""
+    cursor = await connection.execute(
+        f"SELECT {_COLUMNS} FROM stores WHERE platform = %s AND settings ->> %s = %s ORDER BY id DESC",
+        (platform, name, value),
+    )
+    return [_row(found) for found in await cursor.fetchall()]
+
+
+async def move(connection: Connection, store_id: int, external_id: str) -> None:
+    """The platform calls the store by another id from now on; everything that belongs to it stays."""
+    await connection.execute("UPDATE stores SET external_id = %s WHERE id = %s", (external_id, store_id))
+
+
 async def every(connection: Connection, status: str | None = None) -> list[StoreRow]:
     """All stores, oldest first, or only those with a status."""
     cursor = await connection.execute(

@@ -16,6 +16,7 @@ from storage import audit, programs, refused, shown_points, stores
 from storage.database import Connection
 from storage.stores import StoreRow
 from sync import store_settings
+from sync.moves import known_elsewhere
 from sync.services import API_BASE, Services
 from sync.subscriptions import address_of, polling_note, subscribe, why_not
 
@@ -29,28 +30,41 @@ POINTS_PER_UNIT = 5
 class Connected:
     """What an installation came to. Without an address, `webhook_note` says why and what follows.
 
-    `store.notices` are for the merchant.
+    `store.notices` are for the merchant. `former`: the store was at this address before, and all of it came along.
     """
 
     store: StoreRow
     is_new: bool
     webhook_address: str | None
     webhook_note: str | None
+    former: str | None = None
 
 
 async def connect(
-    services: Services, platform: str, answers: Mapping[str, str], *, program_id: int | None = None
+    services: Services,
+    platform: str,
+    answers: Mapping[str, str],
+    *,
+    program_id: int | None = None,
+    moved_from: int | None = None,
 ) -> Connected:
     """Installs the store that the answers open, or gives a known one new credentials and goes on with it.
 
-    A new store gets a program of its own unless one is named. Nothing is stored when the credentials do not work.
-    Raises InvalidInputError and PlatformError.
+    A new store gets a program of its own unless one is named. `moved_from` is the store that came to this address, on
+    the operator's word. Nothing is stored when the credentials do not work. Raises InvalidInputError and PlatformError.
     """
     connector = _connector(services, platform)
     session = services.session_for(connector, answers.get(API_BASE))
     made = await connector.install.installation(answers, session)
     asked = {**made.settings, **_settings(answers)}
-    return await install(services, platform, replace(made, settings=asked), program_id=program_id)
+    return await install(
+        services,
+        platform,
+        replace(made, settings=asked),
+        program_id=program_id,
+        by_operator=True,
+        moved_from=moved_from,
+    )
 
 
 async def install(
@@ -60,15 +74,20 @@ async def install(
     *,
     program_id: int | None = None,
     along: Along | None = None,
+    by_operator: bool = False,
+    moved_from: int | None = None,
 ) -> Connected:
     """Installs a store whose credentials are here, as `connect` does; `along` is done in the same transaction.
 
-    Raises InvalidInputError and PlatformError.
+    `by_operator`: not on the word of whoever found the install page.     Raises InvalidInputError and PlatformError.
     """
     store_settings.check(installation.settings)
     connector = _connector(services, platform)
     facts = await _facts(services, connector, installation)
+    moved = await _moved(services, connector, installation, by_operator, moved_from)
     async with services.database.transaction() as connection:
+        if moved is not None:
+            await _move(connection, services, moved, installation)
         known = await stores.by_external_id(connection, platform, installation.external_id)
         if known is None:
             store_id = await _add(connection, services, connector, installation, facts, program_id)
@@ -96,10 +115,11 @@ async def install(
         )
         if along is not None:
             await along(connection, store_id)
+    former = None if moved is None else moved.external_id
     address, note = await _subscribe(services, connector, store, installation)
     async with services.database.transaction() as connection:
         store = await stores.by_id(connection, store_id)
-    return Connected(store, known is None, address, note)
+    return Connected(store, known is None, address, note, former)
 
 
 def _connector(services: Services, platform: str) -> Connector:
@@ -109,6 +129,45 @@ def _connector(services: Services, platform: str) -> Connector:
             f"There is no platform {platform}; known are {', '.join(services.connectors)}."
         )
     return connector
+
+
+async def _moved(
+    services: Services,
+    connector: Connector,
+    installation: Installation,
+    by_operator: bool,
+    moved_from: int | None,
+) -> StoreRow | None:
+    """The store that is connected at a new address. Raises InvalidInputError."""
+    async with services.database.transaction() as connection:
+        here = await stores.by_external_id(connection, connector.platform, installation.external_id)
+        if moved_from is not None:
+            await stores.by_id(connection, moved_from)
+    if here is None:
+        return await known_elsewhere(
+            services, connector, installation, by_operator=by_operator, moved_from=moved_from
+        )
+    if moved_from not in (None, here.id):
+        raise InvalidInputError(
+            f"This address is store {here.id} already; leave --moved-from out to give that one a new key."
+        )
+    return None
+
+
+async def _move(
+    connection: Connection, services: Services, store: StoreRow, installation: Installation
+) -> None:
+    """Calls the store by its new address; its history, ledger and codes stay what they are."""
+    await stores.move(connection, store.id, installation.external_id)
+    await audit.record(
+        connection,
+        store.program_id,
+        "store.moved",
+        at=services.clock(),
+        actor="merchant",
+        store_id=store.id,
+        detail={"from": store.external_id, "to": installation.external_id},
+    )
 
 
 async def _keep(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import aiohttp
@@ -81,7 +81,11 @@ class PlatformSite:
     async def install(self, installation: Installation) -> StoreSummary:
         """See Site."""
         made = await install.install(self.services, self.platform, installation, along=self.start_import)
-        return self._summary(made.store, is_new=made.is_new)
+        summary = self._summary(made.store, is_new=made.is_new)
+        if made.former is None:
+            return summary
+        came_along = f"It was connected at {made.former} before: its members, points and codes came along."
+        return replace(summary, notes=(came_along, *summary.notes))
 
     async def store(self, external_id: str) -> StoreSummary | None:
         """See Site."""

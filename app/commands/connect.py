@@ -56,10 +56,15 @@ def _subcommand(platform: str, options: Sequence[InstallOption]) -> click.Comman
     ]
 
     def callback(
-        program: int | None, setting: tuple[str, ...], no_sync: bool, as_json: bool, **given: str | None
+        program: int | None,
+        moved_from: int | None,
+        setting: tuple[str, ...],
+        no_sync: bool,
+        as_json: bool,
+        **given: str | None,
     ) -> None:
         answers = _answers(options, given) | _settings(setting)
-        _connect(platform, answers, program, no_sync, as_json)
+        _connect(platform, answers, program, moved_from, no_sync, as_json)
 
     made = click.Command(
         platform, callback=callback, params=parameters, help=f"Connect a store of the platform {platform}."
@@ -69,6 +74,12 @@ def _subcommand(platform: str, options: Sequence[InstallOption]) -> click.Comman
     )
     made = click.option(
         "--setting", multiple=True, metavar="KEY=VALUE", help="A setting of the store; may be repeated."
+    )(made)
+    made = click.option(
+        "--moved-from",
+        type=int,
+        metavar="STORE",
+        help="The store that has moved to this address: everything of it stays.",
     )(made)
     made = click.option(
         "--program", type=int, metavar="ID", help="Join this program instead of starting one."
@@ -141,6 +152,7 @@ async def _connect(
     platform: str,
     answers: Mapping[str, str],
     program_id: int | None,
+    moved_from: int | None,
     no_sync: bool,
     as_json: bool,
 ) -> None:
@@ -149,7 +161,7 @@ async def _connect(
     if program_id is not None:
         async with services.database.transaction() as connection:
             await programs.by_id(connection, program_id)
-    made = await install(services, platform, answers, program_id=program_id)
+    made = await install(services, platform, answers, program_id=program_id, moved_from=moved_from)
     if program_id is not None and made.store.program_id != program_id:
         output.notice(f"The store was in program {made.store.program_id} before, and stays there.")
     if not as_json:
@@ -185,6 +197,7 @@ def _document(made: Connected, counts: Mapping[str, int] | None) -> dict[str, ob
             "status": store.status,
         },
         "is_new": made.is_new,
+        "former": made.former,
         "webhook_address": made.webhook_address,
         "webhook_note": made.webhook_note,
         "notices": list(store.notices),
@@ -196,6 +209,8 @@ def _greet(made: Connected) -> None:
     store = made.store
     verb = "Connected" if made.is_new else "Connected again, with the new credentials:"
     output.say(f"{verb} {store.name} ({store.platform}) as store {store.id}.")
+    if made.former is not None:
+        output.say(f"It was at {made.former} before: its members, points and codes came along.")
     output.say(f"It sells in {store.currency} and lives in the time zone {store.time_zone}.")
     if made.webhook_note:
         output.notice(made.webhook_note)

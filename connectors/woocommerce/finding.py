@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 5.0  # somebody is waiting
 INDEX_FIELDS = {"_fields": "name,url,home,timezone_string,gmt_offset,namespaces"}
 INDEX = msgspec.json.Decoder(IndexData)
 _MOST_MOVES = 4
-_API = "wc/v3"
+API = "wc/v3"
 _PORTS = {"http": 80, "https": 443}
 # What people copy from their browser instead of the shop's address.
 _PAGES = re.compile(r"/(wp-admin|wp-login\.php|wp-json|wc-auth|index\.php)(/.*)?$")
@@ -125,11 +125,15 @@ def _domain(address: str) -> str:
     return (urlsplit(normalised(address)).hostname or "").removeprefix("www.")
 
 
+async def index_at(base: str, session: aiohttp.ClientSession) -> IndexData:
+    """The index of whoever is at this address. Raises PlatformError."""
+    return (await _client(base, session).get("", INDEX.decode, INDEX_FIELDS, with_key=False)).value
+
+
 async def _index(base: str, session: aiohttp.ClientSession) -> IndexData:
     """What the shop says of itself; its lack of wc/v3 says that this is no shop."""
-    client = _client(base, session)
     try:
-        index = (await client.get("", INDEX.decode, INDEX_FIELDS, with_key=False)).value
+        index = await index_at(base, session)
     except MovedError:
         raise
     except AccessRevokedError as error:
@@ -138,7 +142,7 @@ async def _index(base: str, session: aiohttp.ClientSession) -> IndexData:
         if error.code == "private":
             raise InvalidInputError(str(error)) from error
         raise InvalidInputError(await _why_no_index(base, session)) from error
-    if _API not in index.namespaces:
+    if API not in index.namespaces:
         raise InvalidInputError(_NO_WOOCOMMERCE if index.namespaces else _NO_SHOP)
     return index
 
@@ -152,7 +156,7 @@ async def _why_no_index(base: str, session: aiohttp.ClientSession) -> str:
         return _NO_SHOP
     if not index.namespaces:
         return _NO_SHOP
-    return _PLAIN if _API in index.namespaces else _NO_WOOCOMMERCE
+    return _PLAIN if API in index.namespaces else _NO_WOOCOMMERCE
 
 
 async def _at_home(found: FoundShop, session: aiohttp.ClientSession) -> FoundShop:

@@ -8,7 +8,8 @@ from contextlib import suppress
 import aiohttp
 import msgspec
 
-from connectors.base import Installation, InstallOption, Secret
+from connectors.base import Installation, InstallOption, Secret, Traces
+from connectors.woocommerce import moves
 from connectors.woocommerce.answers import NoAccessError
 from connectors.woocommerce.client import Client
 from connectors.woocommerce.finding import FoundShop, find_shop
@@ -51,10 +52,18 @@ class WooCommerceInstall:
             settings={KEYS_IN: keys_in},
         )
 
+    async def traces(self, installation: Installation, session: aiohttp.ClientSession) -> Traces:
+        """See FollowsMoves."""
+        return await moves.traces(_client_of(installation, session))
+
+    async def has_left(self, former: str, installation: Installation, session: aiohttp.ClientSession) -> bool:
+        """See FollowsMoves."""
+        return await moves.has_left(former, installation, session)
+
 
 async def _checked_key(shop: FoundShop, key: Secret, secret: Secret, session: aiohttp.ClientSession) -> str:
     """Where the key must go. It is tried by reading a setting, and by an empty batch, which writes nothing."""
-    client = _client(shop, key, secret, session, IN_HEADER)
+    client = _client(shop.base, key, secret, session, IN_HEADER)
     try:
         await client.get("wc/v3/data/currencies/current", _CURRENCY.decode)
         keys_in = IN_HEADER
@@ -62,7 +71,7 @@ async def _checked_key(shop: FoundShop, key: Secret, secret: Secret, session: ai
         if error.code != _UNKNOWN_KEY or not shop.base.startswith("https:"):
             raise NoAccessError(f"{error} {_hint(shop)}".strip(), error.code) from error
         # The answer to an unknown key, and to none: the header may have been lost on the way.
-        client = _client(shop, key, secret, session, IN_QUERY)
+        client = _client(shop.base, key, secret, session, IN_QUERY)
         await client.get("wc/v3/data/currencies/current", _CURRENCY.decode)
         keys_in = IN_QUERY
     with suppress(RefusedError):  # refused for being empty: it got past the permission
@@ -80,12 +89,17 @@ def _hint(shop: FoundShop) -> str:
     )
 
 
-def _client(
-    shop: FoundShop, key: Secret, secret: Secret, session: aiohttp.ClientSession, keys_in: str
-) -> Client:
+def _client_of(installation: Installation, session: aiohttp.ClientSession) -> Client:
+    key, secret = installation.credentials["key"], installation.credentials["secret"]
+    return _client(
+        installation.external_id, key, secret, session, installation.settings.get(KEYS_IN, IN_HEADER)
+    )
+
+
+def _client(base: str, key: Secret, secret: Secret, session: aiohttp.ClientSession, keys_in: str) -> Client:
     return Client(
         session,
-        shop.base,
+        base,
         key,
         secret,
         pace=Pace(fixed=1),

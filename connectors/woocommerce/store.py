@@ -11,7 +11,7 @@ from datetime import datetime
 import aiohttp
 import msgspec
 
-from connectors.base import AWAITS_PING, Noun, Page, Secret, StoreAccess, Subscription, Window
+from connectors.base import AWAITS_PING, MARK, Noun, Page, Secret, StoreAccess, Subscription, Window
 from connectors.woocommerce.birthdays import wrong_settings
 from connectors.woocommerce.client import CLOCK_SECONDS, Client
 from connectors.woocommerce.coupons import Coupons
@@ -27,6 +27,7 @@ from connectors.woocommerce.mapping import (
     time_zone,
     webhook_body,
 )
+from connectors.woocommerce.moves import mark_of
 from connectors.woocommerce.pace import pace_of
 from connectors.woocommerce.webhooks import TOPICS
 from rewards.errors import RefusedError
@@ -64,6 +65,7 @@ class WooCommerceStore:
         """Name and time zone from the index, which needs no key; the currency, which does."""
         index = (await self._client.get("", INDEX.decode, INDEX_FIELDS, with_key=False)).value
         currency = (await self._client.get("wc/v3/data/currencies/current", _CURRENCY.decode)).value
+        mark = self._options.settings.get(MARK) or await mark_of(self._client)
         return ShopFacts(
             external_id=self._external_id,
             name=html.unescape(index.name) or self._external_id,
@@ -74,6 +76,7 @@ class WooCommerceStore:
                 *wrong_settings(self._options.settings),
                 *await self._coupons.notices(),
             ),
+            settings={MARK: mark} if mark else {},
         )
 
     def _notices(self) -> tuple[str, ...]:

@@ -192,3 +192,20 @@ async def test_a_server_that_the_operator_names_may_be_near_us(cli: CommandLine)
         await cli.said("sync", "1", PERENNIAL_ALLOW_PRIVATE_HOSTS="0")
     (store,) = (await cli.read("stores"))["stores"]
     assert store["orders"] == 10
+
+
+async def test_a_shop_that_moved_is_the_same_store_and_that_is_said(cli: CommandLine) -> None:
+    async with WooCommerceSandbox(World(Seed(number=6, customers=5, orders=5))) as sandbox:
+        words = list(connect_words(sandbox))
+        await cli.said(*words)
+        new = sandbox.url.replace("127.0.0.1", "localhost")
+        sandbox.move_to(new)
+        refused = await cli.run("sync", "1")
+        assert f"moved to another address ({new.split('/')[2].split(':')[0]})" in refused.err
+        words[words.index("--url") + 1] = new
+        wrong = await cli.run(*words, "--moved-from", "7")
+        assert (wrong.status, "There is no store 7" in wrong.err) == (1, True)
+        said = await cli.said(*words)
+        assert f"It was at {sandbox.url} before: its members, points and codes came along." in said
+        (store,) = (await cli.read("stores"))["stores"]
+        assert (store["id"], store["external_id"], store["orders"]) == (1, new, 5)
