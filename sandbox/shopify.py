@@ -8,6 +8,7 @@ A checkout below a discount's minimum is refused as "minimum_not_met", beside th
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +17,20 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.server import Sandbox
-from sandbox.shopify_access import PERSONAL, PHONES, access_denied, without_people, without_people_in_posts
+from sandbox.shopify_access import (
+    PERSONAL,
+    PHONES,
+    access_denied,
+    root_fields,
+    without_people,
+    without_people_in_posts,
+)
 from sandbox.shopify_bodies import Bodies
 from sandbox.shopify_bulk import BulkDesk, Operation, Rendered, file_signature
+from sandbox.shopify_cards import CardDesk
 from sandbox.shopify_checkout import Till
 from sandbox.shopify_codes import CodeDesk
+from sandbox.shopify_credit import CreditDesk
 from sandbox.shopify_discounts import DiscountBook
 from sandbox.shopify_graphql import Bucket, answer, throttled_answer
 from sandbox.shopify_hooks import HookDesk
@@ -45,7 +55,8 @@ class ShopifySandbox(Sandbox):
     `answered_version`: the version that answers say, as when the asked one is retired. `closed_with`: the status of a
     shop that Shopify has closed (402, 403, 423). `people_shown`: False without protected customer data level 2, and
     `phones_shown` without its field phone; then an export that asks for them fails, or with `people_in_bulk` "null"
-    holds nothing in their place.
+    holds nothing in their place. `unanswered`: how many requests for a root field are run, and then cut instead of
+    answered.
     """
 
     platform = "shopify"
@@ -79,6 +90,8 @@ class ShopifySandbox(Sandbox):
         )
         self._folder = tempfile.TemporaryDirectory(prefix="sandbox-shopify-", ignore_cleanup_errors=True)
         self.code_desk = CodeDesk(self)
+        self.cards = CardDesk(self)
+        self.credit = CreditDesk(self)
         self.root = Root(self)
         self.bulk = BulkDesk(
             Path(self._folder.name),
@@ -93,6 +106,7 @@ class ShopifySandbox(Sandbox):
         self.closed_with: int | None = None
         self.people_shown = self.phones_shown = True
         self.people_in_bulk = "fail"
+        self.unanswered: Counter[str] = Counter()
 
     # -- what the base asks for --------------------------------------------------------------------------------------
 
@@ -230,6 +244,11 @@ class ShopifySandbox(Sandbox):
         body = refused or answer(query, variables, self.root.fields(), self.bucket, limited=self.limiter_on)
         if self.hidden_fields:
             body = without_people(body, self.hidden_fields)
+        for name in root_fields(query):
+            if self.unanswered[name] > 0:
+                self.unanswered[name] -= 1
+                assert request.transport is not None
+                request.transport.abort()
         return web.json_response(body, headers={"X-Shopify-API-Version": self.answered_version})
 
     async def _token(self, request: web.Request) -> web.Response:

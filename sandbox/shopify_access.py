@@ -21,18 +21,39 @@ _NEEDS = {
     "discountNode": "read_discounts",
     "codeDiscountNode": "read_discounts",
     "discount": "write_discounts",
+    "giftCardConfiguration": "read_gift_cards",
+    "giftCards": "read_gift_cards",
     "giftCard": "write_gift_cards",
     "storeCreditAccountCredit": "write_store_credit_account_transactions",
+    "storeCreditAccountDebit": "write_store_credit_account_transactions",
+    "storeCreditAccount": "read_store_credit_accounts",
+    "storeCreditConfiguration": "read_store_credit_accounts",
 }
 
 
-# Goods are read below other things: as what a discount is limited to, or by id.
-_OF_GOODS = re.compile(r"\b(products|collections)\(|\.\.\. on Product\b")
+# What is read below other things: goods as what a discount is limited to, accounts as a customer's; or by id.
+_BELOW = {
+    re.compile(r"\b(products|collections)\(|\.\.\. on Product\b"): "read_products",
+    re.compile(r"\.\.\. on GiftCard\b"): "read_gift_cards",
+    re.compile(r"\bstoreCreditAccounts\("): "read_store_credit_accounts",
+    re.compile(
+        r"\btransactions\(|\bnodes\(ids.*\.\.\. on StoreCreditAccountCreditTransaction\b", re.DOTALL
+    ): "read_store_credit_account_transactions",
+}
 
 
 def may(scopes: Sequence[str], scope: str) -> bool:
     """Whether a permission is granted; writing implies reading."""
     return scope in scopes or scope.replace("read_", "write_", 1) in scopes
+
+
+def root_fields(query: str) -> list[str]:
+    """The names of the fields that a valid document asks for at the root."""
+    document, _ = checked(query)
+    if document is None:
+        return []
+    selected = operation_of(document).selection_set.selections
+    return [node.name.value for node in selected if isinstance(node, FieldNode)]
 
 
 def access_denied(query: str, scopes: Sequence[str]) -> dict[str, Any] | None:
@@ -47,8 +68,7 @@ def access_denied(query: str, scopes: Sequence[str]) -> dict[str, Any] | None:
         name = node.name.value
         data[node.alias.value if node.alias else name] = None
         scope = next((s for start, s in _NEEDS.items() if name.startswith(start)), None)
-        if _OF_GOODS.search(query):
-            scope = "read_products"
+        scope = next((needed for words, needed in _BELOW.items() if words.search(query)), scope)
         if scope is not None and not may(scopes, scope):
             needed = f"`{scope}` access scope."
             details = {"code": "ACCESS_DENIED", "requiredAccess": needed}

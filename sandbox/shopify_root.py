@@ -62,6 +62,8 @@ class Root:
             "discountCodeDeactivate": self._deactivate,
             "discountCodeDelete": self._delete,
             **self._shop.code_desk.fields(),
+            **self._shop.cards.fields(),
+            **self._shop.credit.fields(),
             "customersCount": lambda info, **asked: self._count("customers", **asked),
             "ordersCount": lambda info, **asked: self._count("orders", **asked),
             "metafieldsSet": lambda info, metafields: set_metafields(self._shop, metafields),
@@ -139,8 +141,16 @@ class Root:
         return {"count": found, "precision": "EXACT"}
 
     def _customer(self, info: Any, id: str) -> View | None:
-        person = self._shop.customers.get(id.rpartition("/")[2])
-        return self._shop.views.customer(person) if person else None
+        number = id.rpartition("/")[2]
+        person = self._shop.customers.get(number)
+        if person is None:
+            return None
+        accounts = self._shop.credit.accounts_of(number)
+        return self._shop.views.customer(person) | {
+            "storeCreditAccounts": lambda info, first=None, after=None, **_: connection(
+                accounts, first=first, after=after
+            )
+        }
 
     def _order(self, info: Any, id: str) -> View | None:
         index, sales = sale_index(id.rpartition("/")[2]), self._shop.world.sales
@@ -172,6 +182,10 @@ class Root:
             return self._shop.code_desk.view(self._shop.code_desk.creations[gid])
         if kind == "Product" and number in PRODUCTS:
             return self._shop.views.product(number)
+        if kind == "GiftCard" and number.isdigit():
+            return self._shop.cards.node(int(number))
+        if kind == "StoreCreditAccountCreditTransaction" and number.isdigit():
+            return self._shop.credit.node(int(number))
         if kind != "DiscountCodeNode" or not number.isdigit():
             return None
         found = self._shop.discounts.by_number(int(number))

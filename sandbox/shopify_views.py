@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from sandbox.shopify_catalogue import PRODUCTS
@@ -94,7 +95,7 @@ class Views:
     def customer(self, person: Person) -> View:
         number = customer_number(person)
         first, _, last = person.name.partition(" ")
-        joined = _z(person.joined_at) if person.joined_at else None
+        joined = z(person.joined_at) if person.joined_at else None
         return {
             "__typename": "Customer",
             "id": f"gid://shopify/Customer/{number}",
@@ -113,7 +114,7 @@ class Views:
             "tags": self.tags.get(number, []),
             "numberOfOrders": "0",
             "createdAt": joined,
-            "updatedAt": _z(self.touched[number]) if number in self.touched else joined,
+            "updatedAt": z(self.touched[number]) if number in self.touched else joined,
             "metafield": lambda info, key, namespace=None: self.field(person, namespace, key),
         }
 
@@ -144,7 +145,7 @@ class Views:
 
     def order(self, sale: Sale) -> View:
         number = order_number(sale)
-        placed, money = _z(sale.placed_at), self._bag
+        placed, money = z(sale.placed_at), self._bag
         return {
             "__typename": "Order",
             "id": f"gid://shopify/Order/{number}",
@@ -153,8 +154,8 @@ class Views:
             "email": sale.email,
             "createdAt": placed,
             "processedAt": placed,
-            "updatedAt": _z(sale.updated_at),
-            "cancelledAt": _z(sale.cancelled_at) if sale.cancelled_at else None,
+            "updatedAt": z(sale.updated_at),
+            "cancelledAt": z(sale.cancelled_at) if sale.cancelled_at else None,
             "test": False,
             "confirmed": True,
             "currencyCode": self.currency,
@@ -176,7 +177,7 @@ class Views:
         }
 
     def refund(self, repayment: Repayment) -> View:
-        number, at = str(REFUNDS_FROM + repayment.number), _z(repayment.at)
+        number, at = str(REFUNDS_FROM + repayment.number), z(repayment.at)
         return {
             "__typename": "Refund",
             "id": f"gid://shopify/Refund/{number}",
@@ -194,10 +195,10 @@ class Views:
             "__typename": found.kind,
             "title": found.title,
             "status": found.status(self._clock()),
-            "startsAt": _z(found.starts_at),
-            "endsAt": _z(found.ends_at) if found.ends_at else None,
-            "createdAt": _z(found.created_at),
-            "updatedAt": _z(found.updated_at),
+            "startsAt": z(found.starts_at),
+            "endsAt": z(found.ends_at) if found.ends_at else None,
+            "createdAt": z(found.created_at),
+            "updatedAt": z(found.updated_at),
             "usageLimit": found.usage_limit,
             "usesPerOrderLimit": None,
             "asyncUsageCount": found.used,
@@ -254,7 +255,7 @@ class Views:
 
     def product(self, number: str) -> View:
         """A product as far as discounts are concerned."""
-        price = self._money(PRODUCTS[number])
+        price = self.money(PRODUCTS[number])
         return {
             "__typename": "Product",
             "id": f"gid://shopify/Product/{number}",
@@ -269,7 +270,7 @@ class Views:
     def _value(self, found: Discount) -> View:
         if found.percentage is not None:
             return {"__typename": "DiscountPercentage", "percentage": found.percentage}
-        amount = self._money(found.amount_minor or 0)
+        amount = self.money(found.amount_minor or 0)
         return {"__typename": "DiscountAmount", "amount": amount, "appliesOnEachItem": False}
 
     def _minimum(self, minor: int | None) -> View | None:
@@ -277,15 +278,15 @@ class Views:
             return None
         return {
             "__typename": "DiscountMinimumSubtotal",
-            "greaterThanOrEqualToSubtotal": self._money(minor),
+            "greaterThanOrEqualToSubtotal": self.money(minor),
         }
 
     def _bag(self, minor: int) -> View:
-        money = self._money(minor)
+        money = self.money(minor)
         return {"shopMoney": money, "presentmentMoney": money}
 
-    def _money(self, minor: int) -> View:
-        """GraphQL writes 12.50 as "12.5" and 12.00 as "12.0"."""
+    def money(self, minor: int) -> View:
+        """An amount in the shop's currency; GraphQL writes 12.50 as "12.5" and 12.00 as "12.0"."""
         text = self.plain(minor)
         if "." in text:
             text = text.rstrip("0")
@@ -293,6 +294,10 @@ class Views:
         else:
             text += ".0"
         return {"amount": text, "currencyCode": self.currency}
+
+    def minor(self, money: View) -> int:
+        """Minor units of a MoneyInput in the shop's currency."""
+        return int(Decimal(str(money["amount"])).scaleb(self._digits))
 
     def plain(self, minor: int) -> str:
         """12.50 as REST writes it."""
@@ -346,5 +351,11 @@ def birth_date(person: Person) -> str | None:
     return f"{year or MADE_UP_YEAR:04d}-{month:02d}-{day:02d}"
 
 
-def _z(moment: datetime) -> str:
+def number_of(gid: str) -> str:
+    """The number at the end of a gid."""
+    return gid.rpartition("/")[2]
+
+
+def z(moment: datetime) -> str:
+    """A moment as GraphQL writes it."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
