@@ -7,7 +7,7 @@ InvalidInputError from an InstallFlow.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -18,7 +18,17 @@ import aiohttp
 from connectors.places import Board, MemoryBoard
 from connectors.turns import LocalTurns
 from rewards.changes import Change, LookAgain
-from rewards.records import Benefit, Binding, Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
+from rewards.records import (
+    Benefit,
+    Binding,
+    Birthday,
+    CodeDraft,
+    Coupon,
+    HeldValue,
+    KnownCode,
+    PushedCode,
+    ShopFacts,
+)
 
 if TYPE_CHECKING:
     from connectors.web import WebInstall
@@ -60,6 +70,8 @@ class Capability(StrEnum):
     FIRST_TIME_ONLY = "first_time_only"
     COMBINES = "combines"  # a code can be used together with other discounts
     SHARED_LIMIT_PER_CUSTOMER = "shared_limit_per_customer"  # a coupon for everybody, once for each customer
+    STORE_CREDIT = "store_credit"  # money can be put into a customer's account with the store
+    GIFT_CARDS = "gift_cards"
     WRITE_BIRTHDAY = "write_birthday"
     SHOW_POINTS = "show_points"  # a customer's record can show how many points they have
     WEBHOOKS = "webhooks"
@@ -259,6 +271,41 @@ class ChecksBenefits(Protocol):
 
     async def missing(self, benefit: Benefit) -> Sequence[str]:
         """What the benefit names and the store does not have, in words ("product 7"); empty when all is there."""
+        ...
+
+
+@runtime_checkable
+class GivesValues(Protocol):
+    """What a Store offers besides where its platform has Capability.STORE_CREDIT or GIFT_CARDS. Raises only PlatformError.
+
+    Asking twice may give twice: whoever asks has it on record before, one asks at a time, and looks before asking again.
+    A draft is one whose benefit is a value; what was given goes by the id that `give` and `look_for` answered.
+    """
+
+    async def give(self, draft: CodeDraft, asked_at: datetime) -> str:
+        """Gives it, and says by which id the store knows it. `asked_at` is what stands on record: now.
+
+        Raises RefusedError when it was not given and never will be, and RetryLaterError when it may have been given.
+        """
+        ...
+
+    async def look_for(self, draft: CodeDraft, asked_at: datetime, others: Collection[str]) -> str | None:
+        """What the `give` of that time gave; None when it gave nothing for certain. `others` are what was given besides.
+
+        Raises RetryLaterError while it cannot be known yet, and RefusedError when it cannot be known at all: then
+        nothing more must be given.
+        """
+        ...
+
+    async def held(self, values: Sequence[tuple[CodeDraft, str]]) -> Sequence[HeldValue | None]:
+        """Each value as the store holds it now, in order, at most `Connector.push_size`; None where it is gone."""
+        ...
+
+    async def take_back(self, draft: CodeDraft, external_id: str, asked_at: datetime | None) -> int:
+        """Takes back what is left of it, and says how much that was, in minor units; fine when nothing is left.
+
+        `asked_at` is when that was asked for before, without an answer. Raises RefusedError when it cannot be taken back.
+        """
         ...
 
 
@@ -478,7 +525,10 @@ class Connector:
     # How many open codes one push takes, where many of them share a discount and cost less together.
     open_push_size: int | None = None
     # Why this platform cannot give a benefit that its capabilities allow, in words for the merchant; None when it can.
-    refuses: Callable[[Benefit], str | None] = lambda benefit: None
+    # The settings are the store's: its own limits are among them.
+    refuses: Callable[[Benefit, Mapping[str, str]], str | None] = lambda benefit, settings: None
+    # What of the capabilities a store with these settings lacks, and in words for the merchant what to do about it.
+    lacks: Callable[[Mapping[str, str]], Mapping[Capability, str]] = lambda settings: {}
     web: WebInstall | None = None  # pages for merchants, below /install/<platform>
     # Which of the operator's settings sign webhooks of every store, beside what a store's own secrets sign.
     app_secrets: Sequence[str] = ()

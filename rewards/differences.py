@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from rewards.records import Benefit, BenefitKind, Binding, CodeDraft, Coupon
+from rewards.records import Benefit, BenefitKind, Binding, CodeDraft, Coupon, HeldValue
 
 GONE = "it is gone from the store"
 REFUSED = "the store did not take it"
@@ -45,6 +45,23 @@ def coupon_difference(found: Coupon | None, now: datetime) -> str | None:
     if found.usage_limit is not None and (found.used_count or 0) >= found.usage_limit:
         return "it is used up"
     return None
+
+
+def value_difference(wanted: CodeDraft, found: HeldValue | None) -> str | None:
+    """What is wrong with store credit or a gift card that was given; None when it is as it was. Spent is not wrong."""
+    if found is None:
+        return GONE
+    benefit = wanted.benefit
+    is_same = (found.amount_minor, found.currency.upper()) == (
+        benefit.amount_minor,
+        (benefit.currency or "").upper(),
+    )
+    problems = [
+        None if found.is_active else "it is switched off",
+        None if is_same else "it gives something else",
+        _end_difference(wanted.ends_at, found.ends_at),
+    ]
+    return "; ".join(problem for problem in problems if problem) or None
 
 
 def can_be_repaired(difference: str) -> bool:

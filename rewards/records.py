@@ -126,7 +126,13 @@ class BenefitKind(StrEnum):
     AMOUNT = "amount"
     FREE_SHIPPING = "free_shipping"
     FREE_PRODUCT = "free_product"  # one unit of one of the benefit's products; the shopper adds it
+    STORE_CREDIT = "store_credit"  # money in the customer's account with the store
+    GIFT_CARD = "gift_card"  # money for whoever holds the card's code
     OTHER = "other"  # seen in a store, never made by us
+
+
+# Money that is handed over.
+VALUE_KINDS = (BenefitKind.STORE_CREDIT, BenefitKind.GIFT_CARD)
 
 
 class Binding(StrEnum):
@@ -151,6 +157,11 @@ class Benefit:
     product_external_ids: tuple[str, ...] = ()
     collection_external_ids: tuple[str, ...] = ()
     first_time_only: bool = False
+
+    @property
+    def is_value(self) -> bool:
+        """True for money that is handed over. With that the gift is made: no order tells of its use."""
+        return self.kind in VALUE_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +214,20 @@ class PushedCode:
     external_id: str | None = None
     coupon_external_id: str | None = None
     refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldValue:
+    """Store credit or a gift card as the store holds it. `left_minor` is what has not been spent of it.
+
+    `ends_at` None: it does not end. `is_active` False: somebody switched it off.
+    """
+
+    amount_minor: int
+    left_minor: int
+    currency: str
+    is_active: bool
+    ends_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

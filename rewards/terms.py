@@ -41,6 +41,8 @@ class RewardTerms:
         if self.coupon_id is None:
             _check_benefit(self.benefit)
             _check_products(self.benefit)
+            if self.benefit.is_value:
+                _check_value(self)
         elif self.binding is not Binding.OPEN:
             raise InvalidInputError(
                 "A store's own coupon is for everybody who knows its code; leave --binding out."
@@ -57,17 +59,46 @@ def reward_name(text: str) -> str:
 
 def _check_benefit(benefit: Benefit) -> None:
     if benefit.kind is BenefitKind.OTHER:
-        raise InvalidInputError("A reward gives a percentage, an amount, free shipping or a free product.")
+        raise InvalidInputError(
+            "A reward gives a percentage, an amount, free shipping, a free product, store credit or a gift card."
+        )
     if benefit.kind is BenefitKind.PERCENTAGE and not 1 <= (benefit.basis_points or 0) <= 10_000:
         raise InvalidInputError("A percentage is more than 0 and at most 100.")
-    if benefit.kind is BenefitKind.AMOUNT and (benefit.amount_minor or 0) <= 0:
+    has_amount = benefit.kind is BenefitKind.AMOUNT or benefit.is_value
+    if has_amount and (benefit.amount_minor or 0) <= 0:
         raise InvalidInputError("An amount is more than 0.")
-    if benefit.kind is BenefitKind.AMOUNT and not benefit.currency:
+    if has_amount and not benefit.currency:
         raise InvalidInputError("An amount needs its currency.")
     if benefit.minimum_minor is not None and benefit.minimum_minor < 0:
         raise InvalidInputError("The smallest order that the reward is good for is 0 or more.")
     if max(benefit.amount_minor or 0, benefit.minimum_minor or 0) > MAX_MINOR:
         raise InvalidInputError("No store knows so high an amount; give a smaller one.")
+
+
+# Who can use it lies in what it is.
+VALUE_BINDINGS = {BenefitKind.STORE_CREDIT: Binding.BOUND, BenefitKind.GIFT_CARD: Binding.OPEN}
+
+
+def _check_value(terms: RewardTerms) -> None:
+    """Store credit and gift cards are money: nothing limits on what it is spent, and it has no code of the merchant's."""
+    benefit = terms.benefit
+    if benefit.minimum_minor or benefit.product_external_ids or benefit.collection_external_ids:
+        raise InvalidInputError(
+            "Store credit and gift cards pay for anything; leave --minimum, --product and --collection out."
+        )
+    if benefit.first_time_only or terms.combines:
+        raise InvalidInputError(
+            "Store credit and gift cards are good for any order, beside any discount; leave --first-time and "
+            "--combines out."
+        )
+    if terms.code_prefix:
+        raise InvalidInputError(
+            "Store credit has no code, and a gift card's has no prefix; leave --prefix out."
+        )
+    if terms.binding is not VALUE_BINDINGS[benefit.kind]:
+        raise InvalidInputError(
+            "Store credit is the member's alone, and a gift card is good for whoever holds it; leave --binding out."
+        )
 
 
 def _check_products(benefit: Benefit) -> None:

@@ -13,6 +13,7 @@ from storage import coupons, stores
 from storage.coupons import StoreCoupon
 from storage.database import Connection
 from storage.stores import StoreRow
+from sync.facts import ask_for_facts
 from sync.services import Services
 
 
@@ -36,10 +37,20 @@ class _Need:
 
 
 _NEEDS = (
-    _Need(Capability.WRITE_CODES, lambda terms: True, "Codes cannot be put into it."),
+    _Need(Capability.WRITE_CODES, lambda terms: not terms.benefit.is_value, "Codes cannot be put into it."),
+    _Need(
+        Capability.STORE_CREDIT,
+        lambda terms: terms.benefit.kind is BenefitKind.STORE_CREDIT,
+        "It has no store credit that we could give; give an amount or a percentage.",
+    ),
+    _Need(
+        Capability.GIFT_CARDS,
+        lambda terms: terms.benefit.kind is BenefitKind.GIFT_CARD,
+        "It has no gift cards that we could make; give an amount or a percentage.",
+    ),
     _Need(
         Capability.OPEN_CODES,
-        lambda terms: terms.binding is Binding.OPEN,
+        lambda terms: terms.binding is Binding.OPEN and not terms.benefit.is_value,
         "It has no single-use codes for whoever holds them; choose --binding bound.",
     ),
     _Need(
@@ -77,6 +88,10 @@ _NEEDS = (
 )
 
 
+def _needs_of(terms: RewardTerms) -> list[_Need]:
+    return [need for need in _NEEDS if need.applies(terms)]
+
+
 def why_not(
     store: StoreRow, connector: Connector, terms: RewardTerms, coupon: StoreCoupon | None
 ) -> str | None:
@@ -88,14 +103,17 @@ def why_not(
         if coupon is None or coupon.store_id != store.id:
             return "Its coupon is one of another store; add a reward for this one."
         return None
-    for need in _NEEDS:
-        if need.applies(terms) and need.capability not in connector.capabilities:
+    lacks = connector.lacks(store.settings)
+    for need in _needs_of(terms):
+        if need.capability not in connector.capabilities:
             return connector.explains.get(need.capability, need.otherwise)
+        if need.capability in lacks:
+            return lacks[need.capability]
     benefit = terms.benefit
-    has_amount = benefit.kind is BenefitKind.AMOUNT or bool(benefit.minimum_minor)
+    has_amount = benefit.kind is BenefitKind.AMOUNT or benefit.is_value or bool(benefit.minimum_minor)
     if has_amount and (benefit.currency or "").upper() != store.currency.upper():
         return f"It sells in {store.currency.upper()}: give the amount in it, or a percentage."
-    return connector.refuses(benefit)
+    return connector.refuses(benefit, store.settings)
 
 
 async def check(services: Services, connection: Connection, program_id: int, terms: RewardTerms) -> None:
@@ -137,6 +155,16 @@ async def _lacks(services: Services, store: StoreRow, benefit: Benefit) -> Seque
         return ()
 
 
+async def ask_stores(services: Services, program_id: int, terms: RewardTerms) -> None:
+    """Has stores that lacked what the terms need say anew what they have: the merchant may have given it just now."""
+    async with services.database.transaction() as connection:
+        found = await _stores(connection, program_id)
+    for store in found:
+        lacks = services.connector(store).lacks(store.settings)
+        if store.status == "active" and any(need.capability in lacks for need in _needs_of(terms)):
+            await ask_for_facts(services, store)
+
+
 async def notes_for(
     services: Services, connection: Connection, program_id: int, terms: RewardTerms
 ) -> list[StoreNote]:
@@ -157,7 +185,9 @@ async def coupon_of(connection: Connection, program_id: int, terms: RewardTerms)
 
 
 def takes_guests(capabilities: frozenset[Capability], terms: RewardTerms) -> bool:
-    """True where also members without an account in the store can be given a code."""
+    """True where also members without an account in the store can be given a code; credit goes into an account."""
+    if terms.benefit.kind is BenefitKind.STORE_CREDIT:
+        return False
     return terms.binding is Binding.OPEN or Capability.CODES_FOR_GUESTS in capabilities
 
 
@@ -168,11 +198,10 @@ def _meanings(connector: Connector, terms: RewardTerms) -> list[str]:
         limit = Capability.SHARED_LIMIT_PER_CUSTOMER
         otherwise = "Everybody who knows the code can use it, and as often as the coupon allows."
         return [explains[limit]] if limit in explains else [otherwise] * (limit not in connector.capabilities)
-    said = [explains[terms.binding]] if terms.binding in explains else []
-    said += [
-        explains[need.capability] for need in _NEEDS if need.applies(terms) and need.capability in explains
-    ]
-    if not takes_guests(connector.capabilities, terms):
+    is_code = not terms.benefit.is_value
+    said = [explains[terms.binding]] if is_code and terms.binding in explains else []
+    said += [explains[need.capability] for need in _needs_of(terms) if need.capability in explains]
+    if is_code and not takes_guests(connector.capabilities, terms):
         otherwise = "Members without an account in this store get no code; --binding open would reach them."
         said.append(explains.get(Capability.CODES_FOR_GUESTS, otherwise))
     return said

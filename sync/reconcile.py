@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from connectors.base import Capability
-from rewards.errors import PlatformError
 from rewards.occasions import local_today
 from storage import audit, stores
 from storage.database import Connection
 from storage.stores import StoreRow
+from sync.facts import ask_for_facts
 from sync.history import run_import
 from sync.points import compare_again
 from sync.push import expire_store
@@ -46,7 +46,7 @@ async def reconcile(
     async with services.database.transaction() as connection:
         store = await stores.by_id(connection, store_id)
     started = services.clock()
-    await _ask_for_facts(services, store)
+    await ask_for_facts(services, store)
     # Webhooks before the reading: what happens from then on is told, what happened before is read.
     webhooks = await look_after(services, store)
     # Orders before codes: a code that was used meanwhile is then redeemed, and not reported as used up.
@@ -64,16 +64,6 @@ async def reconcile(
         await stores.set_reconciled(connection, store_id, local_today(started, store.time_zone))
         await _note(connection, store, report, services)
     return report
-
-
-async def _ask_for_facts(services: Services, store: StoreRow) -> None:
-    """Takes over the name, time zone and notices of today. A refusal is met again by the reading, which says so."""
-    try:
-        facts = await services.open_store(store).facts()
-    except PlatformError:
-        return
-    async with services.database.transaction() as connection:
-        await stores.set_facts(connection, store.id, facts)
 
 
 def _say_nothing(what: str, more: int) -> None:

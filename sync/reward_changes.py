@@ -13,6 +13,7 @@ async def create_reward(
     services: Services, program_id: int, *, name: str, trigger: str, terms: RewardTerms, actor: str
 ) -> RewardRow:
     """Adds a reward, switched on; the next occasions run gives it. Raises InvalidInputError."""
+    await abilities.ask_stores(services, program_id, terms)
     await abilities.check_what_is_named(services, program_id, terms)
     async with services.database.transaction() as connection:
         await abilities.check(services, connection, program_id, terms)
@@ -39,6 +40,7 @@ async def change_reward(
 ) -> RewardRow:
     """Changes what is given; grants made before keep theirs. Raises NotFoundError and InvalidInputError."""
     if terms is not None:
+        await abilities.ask_stores(services, program_id, terms)
         await abilities.check_what_is_named(services, program_id, terms)
     async with services.database.transaction() as connection:
         if terms is not None:

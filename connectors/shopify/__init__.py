@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from connectors.base import Capability, Connector
+from connectors.shopify import values
 from connectors.shopify.access import APP_SECRETS
 from connectors.shopify.customers import ACCOUNTS, BIRTHDAY_FIELD, EVERY, STANDARD_BIRTHDAY
 from connectors.shopify.discount_inputs import EXPLAINS, OPEN_PUSH_SIZE, why_not_benefit
@@ -11,6 +14,13 @@ from connectors.shopify.store import ShopifyStore
 from connectors.shopify.subscriptions import is_by_app
 from connectors.shopify.web import ShopifyWeb
 from connectors.shopify.webhooks import ShopifyWebhooks
+from rewards.records import Benefit
+
+
+def refuses(benefit: Benefit, settings: Mapping[str, str]) -> str | None:
+    """Why Shopify, or this shop, cannot give this; None when it can."""
+    return values.why_not_value(benefit, settings) if benefit.is_value else why_not_benefit(benefit)
+
 
 CONNECTOR = Connector(
     platform="shopify",
@@ -28,6 +38,8 @@ CONNECTOR = Connector(
             Capability.LIMIT_TO_COLLECTIONS,
             Capability.COMBINES,
             Capability.SHARED_LIMIT_PER_CUSTOMER,
+            Capability.STORE_CREDIT,
+            Capability.GIFT_CARDS,
             Capability.WRITE_BIRTHDAY,
             Capability.SHOW_POINTS,
             Capability.WEBHOOKS,
@@ -40,8 +52,9 @@ CONNECTOR = Connector(
     push_size=50,
     open_push_size=OPEN_PUSH_SIZE,
     default_settings={BIRTHDAY_FIELD: STANDARD_BIRTHDAY, ACCOUNTS: EVERY},
-    explains=EXPLAINS,
-    refuses=why_not_benefit,
+    explains={**EXPLAINS, **values.EXPLAINS},
+    refuses=refuses,
+    lacks=values.lacks,
     web=ShopifyWeb(),
     app_secrets=APP_SECRETS,
     app_signs=is_by_app,

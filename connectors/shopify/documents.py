@@ -7,9 +7,10 @@ from importlib.resources import files
 
 API_VERSION = "2026-10"
 
-# Setting up a webhook twice is an error on Shopify; every other document of ours may run twice: a second export does
-# no harm, an update writes the same again, and a second discount with the same code is refused as TAKEN.
-_NOT_TWICE = frozenset({"webhook_create"})
+# Setting up a webhook twice is an error on Shopify, and store credit that is given twice is money; every other document
+# of ours may run twice: a second export does no harm, an update writes the same again, and a second discount or gift
+# card with the same code is refused as taken.
+_NOT_TWICE = frozenset({"webhook_create", "store_credit_credit", "store_credit_debit"})
 
 
 @cache

@@ -32,6 +32,7 @@ class UserError(msgspec.Struct):
 
     message: str
     code: str | None = None
+    field: list[str] | None = None
 
 
 _REVOKED = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 
 import aiohttp
@@ -17,8 +17,10 @@ from connectors.shopify.discounts import Discounts
 from connectors.shopify.history import History
 from connectors.shopify.looks import Looks
 from connectors.shopify.points import show_points
+from connectors.shopify.subscriptions import is_by_app
+from connectors.shopify.values import PERMISSIONS_PAGE, Values, abilities, permissions_page
 from rewards.changes import Change, LookAgain
-from rewards.records import Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
+from rewards.records import Birthday, CodeDraft, Coupon, HeldValue, KnownCode, PushedCode, ShopFacts
 
 
 class _Accounts(msgspec.Struct, rename="camel"):
@@ -52,6 +54,7 @@ class ShopifyStore:
     def __init__(self, access: StoreAccess, session: aiohttp.ClientSession) -> None:
         self._client = ShopifyClient(access, session)
         self._discounts = Discounts(self._client, access.options.currency, access.options.time_zone)
+        self._values = Values(self._client, access.options.settings, access.options.time_zone)
         self._access = access
         self._rules = CustomerRules.of(access.options.settings)
         self._history = History(self._client, self._discounts, self._rules)
@@ -71,8 +74,19 @@ class ShopifyStore:
                 *await permissions.notices(self._client, scopes),
                 *complaints(self._access.options.settings),
             ),
-            settings={ACCOUNTS_VERSION: shop.customer_accounts_v2.customer_accounts_version},
+            settings={
+                ACCOUNTS_VERSION: shop.customer_accounts_v2.customer_accounts_version,
+                **await abilities(self._client, scopes),
+                **self._permissions_page(shop.myshopify_domain),
+            },
         )
+
+    def _permissions_page(self, shop: str) -> dict[str, str]:
+        """Only of the operator's app: what an app of the shop's own may do is said where it is made."""
+        client_id = self._access.app.get("client_id")
+        if client_id is None or not is_by_app(self._access.options.settings, client_id):
+            return {}
+        return {PERMISSIONS_PAGE: permissions_page(shop, client_id.reveal())}
 
     async def look(self, thing: LookAgain) -> Sequence[Change]:
         """What a post only named."""
@@ -127,3 +141,19 @@ class ShopifyStore:
     async def restore(self, draft: CodeDraft, known: KnownCode) -> PushedCode:
         """Makes the shop hold the code as the draft says."""
         return await self._discounts.restore(draft, known)
+
+    async def give(self, draft: CodeDraft, asked_at: datetime) -> str:
+        """Gives store credit or a gift card."""
+        return await self._values.give(draft, asked_at)
+
+    async def look_for(self, draft: CodeDraft, asked_at: datetime, others: Collection[str]) -> str | None:
+        """What an earlier `give` gave."""
+        return await self._values.look_for(draft, asked_at, others)
+
+    async def held(self, values: Sequence[tuple[CodeDraft, str]]) -> Sequence[HeldValue | None]:
+        """Store credit and gift cards as the shop holds them now."""
+        return await self._values.held(values)
+
+    async def take_back(self, draft: CodeDraft, external_id: str, asked_at: datetime | None) -> int:
+        """Takes back what is left of store credit or a gift card."""
+        return await self._values.take_back(draft, external_id, asked_at)

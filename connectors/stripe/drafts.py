@@ -37,6 +37,10 @@ EXPLAINS: Mapping[Capability | Binding, str] = {
         "Whoever holds the code can use it, once: also guests and in payment links. It cannot be guessed, but it can "
         "be passed on."
     ),
+    Capability.STORE_CREDIT: (
+        "Stripe has no store credit that a shopper could spend at its Checkout: give an amount or a percentage."
+    ),
+    Capability.GIFT_CARDS: "Stripe has no gift cards: give an amount or a percentage.",
     Capability.CODES_FOR_GUESTS: (
         "Stripe cannot bind a code to an e-mail address: somebody without a Customer can only get an open code."
     ),

@@ -37,6 +37,12 @@ EXPLAINS: Mapping[Capability | Binding, str] = {
     ),
     Binding.OPEN: "The coupon can be used once, by whoever has its code.",
     Capability.FIRST_TIME_ONLY: "WooCommerce's coupons cannot tell a first order from a later one.",
+    Capability.STORE_CREDIT: (
+        "WooCommerce has no store credit of its own, and those of plugins differ: give an amount or a percentage."
+    ),
+    Capability.GIFT_CARDS: (
+        "WooCommerce has no gift cards of its own, and those of plugins differ: give an amount or a percentage."
+    ),
     Capability.FREE_SHIPPING: (
         "The shop needs a shipping method Free shipping that asks for a coupon, in each zone that it ships to "
         "(WooCommerce, Settings, Shipping)."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.base import Capability, ShowsPoints, WritesBirthdays
+from connectors.base import Capability, GivesValues, ShowsPoints, WritesBirthdays
 from rewards.records import Binding
 from sandbox.world import Seed
 from tests.contract.case import ContractCase
@@ -24,6 +24,8 @@ ABOUT_CHOICES = (
     Capability.CODE_RETURNS_ON_CANCEL,
     Capability.SHARED_LIMIT_PER_CUSTOMER,
     Capability.WRITE_BIRTHDAY,
+    Capability.STORE_CREDIT,
+    Capability.GIFT_CARDS,
 )
 
 
@@ -55,3 +57,21 @@ async def test_a_store_writes_birthdays_where_its_platform_says_so(case: Contrac
     async with open_shop(case, Seed(customers=2, orders=1)) as shop:
         says_so = Capability.WRITE_BIRTHDAY in case.connector.capabilities
         assert isinstance(shop.store, WritesBirthdays) is says_so
+
+
+async def test_a_store_gives_values_where_its_platform_says_so(case: ContractCase) -> None:
+    async with open_shop(case, Seed(customers=2, orders=1)) as shop:
+        values = {Capability.STORE_CREDIT, Capability.GIFT_CARDS}
+        assert isinstance(shop.store, GivesValues) is bool(values & case.connector.capabilities)
+
+
+@pytest.mark.parametrize("capability", [Capability.STORE_CREDIT, Capability.GIFT_CARDS])
+def test_what_a_single_store_lacks_is_said_in_sentences_and_only_of_what_its_platform_can(
+    case: ContractCase, capability: Capability
+) -> None:
+    lacks = case.connector.lacks({})
+    assert lacks.keys() <= case.connector.capabilities
+    if capability in case.connector.capabilities:
+        said = lacks[capability]
+        assert said[0].isupper()
+        assert said.endswith(".")

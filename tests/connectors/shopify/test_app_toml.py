@@ -14,6 +14,7 @@ from connectors.shopify import CONNECTOR, points
 from connectors.shopify.documents import API_VERSION
 from connectors.shopify.permissions import NEEDED, USEFUL, missing
 from connectors.shopify.subscriptions import api_topics
+from connectors.shopify.values import NEEDED as NEEDED_FOR_VALUES
 from connectors.shopify.webhooks import COMPLIANCE_TOPICS
 
 ROOT = Path(__file__).parents[3]
@@ -51,7 +52,8 @@ def test_posts_and_pages_come_to_where_we_answer_in_our_version() -> None:
 def test_the_scopes_are_what_the_connector_needs_and_nothing_more() -> None:
     assert sorted(SCOPES) == sorted(NEEDED)
     assert not missing(SCOPES, NEEDED)
-    assert not missing(OPTIONAL, USEFUL)
+    values = [scope for scopes in NEEDED_FOR_VALUES.values() for scope in scopes]
+    assert sorted(OPTIONAL) == sorted([*USEFUL, *values])
     assert not set(OPTIONAL) & set(SCOPES)
 
 

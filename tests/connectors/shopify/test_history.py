@@ -280,7 +280,7 @@ async def test_the_shops_kind_of_accounts_is_asked_for_and_decides_who_has_one()
         invited = next(iter(shop.sandbox.customers))
         shop.sandbox.views.states[invited] = "INVITED"
         facts = await (await opened(shop)).facts()
-        assert facts.settings == {"customer_accounts": "CLASSIC"}
+        assert facts.settings["customer_accounts"] == "CLASSIC"
         store = await opened(shop, **facts.settings)
         [window] = await store.windows(Noun.CUSTOMERS, None)
         without = [c.external_id for c in customers(await read(store, window)) if not c.has_account]
