@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from rewards.records import BenefitKind
 from storage.database import Connection
 
 
 @dataclass(frozen=True, slots=True)
 class GrantRow:
-    """A grant, who it is for, and how its code stands in the store."""
+    """A grant, who it is for, and how its code stands in the store. Store credit has no code."""
 
     id: int
     member_id: int
@@ -60,16 +61,18 @@ async def grants_of(
     """The store's grants, newest first, or only those in a state."""
     cursor = await connection.execute(
         """SELECT g.id, coalesce(m.merged_into, m.id) AS member_id, m.name AS member_name, m.email AS member_email,
-               g.reward_id, r.name AS reward_name, g.occasion, g.occasion_on, g.due_on, c.code, g.state,
+               g.reward_id, r.name AS reward_name, g.occasion, g.occasion_on, g.due_on,
+               CASE WHEN v.benefit ->> 'kind' <> %(no_code)s THEN c.code END AS code, g.state,
                g.state_reason, g.valid_until, g.pushed_at, c.verified_at, c.difference, g.redeemed_at,
                o.external_id AS redeemed_order
            FROM grants g JOIN rewards r ON r.id = g.reward_id JOIN members m ON m.id = g.member_id
+           JOIN reward_versions v ON v.id = g.reward_version_id
            LEFT JOIN promotion_codes c ON c.store_id = g.store_id AND c.grant_id = g.id
                AND c.replaced_at IS NULL
            LEFT JOIN orders o ON o.id = g.redeemed_order_id
            WHERE g.store_id = %(store)s AND (%(state)s::text IS NULL OR g.state = %(state)s)
            ORDER BY g.id DESC LIMIT %(limit)s""",
-        {"store": store_id, "state": state, "limit": limit},
+        {"store": store_id, "state": state, "limit": limit, "no_code": BenefitKind.STORE_CREDIT.value},
     )
     return [GrantRow(**row) for row in await cursor.fetchall()]
 

@@ -27,6 +27,9 @@ class GrantToPush:
     coupon_external_id: str | None
     customer_external_id: str | None
     email: str | None
+    asked_at: datetime | None = (
+        None  # of store credit and gift cards: when the store was last asked to give it
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class PushOutcome:
 
 
 SELECT_TO_PUSH = """SELECT g.id, g.reward_version_id, g.occasion, g.decided_at, g.valid_until, c.code, c.external_id,
-    c.coupon_external_id, CASE WHEN sc.has_account THEN sc.external_id END AS customer_external_id, sc.email
+    c.coupon_external_id, CASE WHEN sc.has_account THEN sc.external_id END AS customer_external_id, sc.email,
+    c.asked_at
     FROM grants g
     JOIN promotion_codes c ON c.store_id = g.store_id AND c.grant_id = g.id AND c.replaced_at IS NULL
     LEFT JOIN store_customers sc ON sc.store_id = g.store_id AND sc.id = g.store_customer_id"""

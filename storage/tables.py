@@ -303,6 +303,8 @@ class PromotionCode(Model):
         default=False
     )  # the code of a coupon of the store's own, the same for all
     attempt = fields.SmallIntField(default=0)  # counts the codes that were replaced before this one
+    # Store credit or a gift card: when the store was last asked to give it; committed before the request goes out.
+    asked_at = fields.DatetimeField(null=True)
     replaced_at = fields.DatetimeField(null=True)
 
     class Meta:

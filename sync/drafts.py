@@ -43,7 +43,8 @@ def _draft(
     grant: GrantToPush, versions: Mapping[int, RewardVersionRow], reward_keys: Mapping[int, str]
 ) -> CodeDraft:
     version = versions[grant.reward_version_id]
-    is_bound = version.terms.binding is Binding.BOUND
+    # The store of an open code need not know who it was for; a gift card is shown with its customer.
+    names_customer = version.terms.binding is Binding.BOUND or version.terms.benefit.is_value
     return CodeDraft(
         code=grant.code,
         # The code is part of it, because nobody else who uses the same store's API can have it.
@@ -53,9 +54,8 @@ def _draft(
         benefit=version.terms.benefit,
         starts_at=grant.decided_at,
         ends_at=grant.valid_until,
-        # The store of an open code need not know who it was for.
-        customer_external_id=grant.customer_external_id if is_bound else None,
-        email=grant.email if is_bound else None,
+        customer_external_id=grant.customer_external_id if names_customer else None,
+        email=grant.email if names_customer else None,
         binding=version.terms.binding,
         combines=version.terms.combines,
     )

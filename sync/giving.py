@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from rewards.codes import grant_key, promotion_code
+from rewards.codes import gift_card_code, grant_key, promotion_code
 from rewards.occasions import LeapRule, due_on, month_days, occasion_name, valid_until
+from rewards.records import BenefitKind
 from storage import occasions
 from storage.coupons import StoreCoupon
 from storage.database import Connection
@@ -83,13 +84,14 @@ async def _add_codes(connection: Connection, task: Task, occasion: Occasion, new
     if task.coupon is not None:
         await occasions.share_code(connection, [grant.id for grant in new], task.coupon, task.now)
         return
-    prefix = task.reward.terms.code_prefix
-    codes = {
-        grant.id: promotion_code(
-            task.code_key,
-            prefix,
-            grant_key(occasion.program_id, occasion.reward_id, grant.member_id, occasion.name),
-        )
-        for grant in new
-    }
+    terms = task.reward.terms
+
+    def code(grant: NewGrant) -> str:
+        key = grant_key(occasion.program_id, occasion.reward_id, grant.member_id, occasion.name)
+        if terms.benefit.kind is BenefitKind.GIFT_CARD:
+            return gift_card_code(task.code_key, key)
+        # Store credit has none that anybody types; here it names the grant like any other.
+        return promotion_code(task.code_key, terms.code_prefix, key)
+
+    codes = {grant.id: code(grant) for grant in new}
     await occasions.add_codes(connection, occasion.program_id, occasion.store_id, codes)

@@ -25,6 +25,7 @@ from storage.stores import StoreRow
 from sync.drafts import code_returns, drafts_for
 from sync.history import pause
 from sync.services import Services
+from sync.values import Giver
 
 _Pair = tuple[GrantToPush, CodeDraft]
 Progress = Callable[[int, int], None]  # codes done, codes in all
@@ -124,14 +125,20 @@ async def _push_all(services: Services, store: StoreRow, progress: Progress | No
     async with services.database.transaction() as connection:
         total = await grants.count_to_push(connection, store.id, today, started)
     pushed = failed = 0
+    giver = Giver(services, store, platform)
     pipeline = _Pipeline(services, store, size, started)
     async with pipeline:
         while pairs := await pipeline.claimed():
-            for batch in _batches(connector, pairs):
+            for batch in _batches(connector, [pair for pair in pairs if not pair[1].benefit.is_value]):
                 answers = await _push(platform, [draft for _, draft in batch])
                 await pipeline.record([grant for grant, _ in batch], answers)
                 refused = sum(1 for answer in answers if answer.refused is not None)
                 pushed, failed = pushed + len(answers) - refused, failed + refused
+                if progress is not None:
+                    progress(pushed + failed, max(total, pushed + failed))
+            for pair in (pair for pair in pairs if pair[1].benefit.is_value):
+                outcome = await giver.give(*pair)
+                pushed, failed = pushed + (outcome == "given"), failed + (outcome == "refused")
                 if progress is not None:
                     progress(pushed + failed, max(total, pushed + failed))
     return PushReport(pushed=pushed, failed=failed)

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from connectors.base import Store
-from rewards.differences import REFUSED, can_be_repaired, code_difference, coupon_difference
+from connectors.base import GivesValues, Store
+from rewards.differences import (
+    REFUSED,
+    can_be_repaired,
+    code_difference,
+    coupon_difference,
+    value_difference,
+)
 from rewards.errors import RefusedError
-from rewards.records import CodeDraft, KnownCode
-from storage import coupons, grants, promotion_codes, refused, stores
+from rewards.records import BenefitKind, CodeDraft, KnownCode
+from storage import coupons, grants, promotion_codes, refused, stores, values
 from storage.database import Connection
 from storage.grants import GrantToPush
 from storage.promotion_codes import Checked
@@ -19,6 +25,8 @@ from sync.refused import try_all
 from sync.services import Services
 
 _IN_HAND = "it is being put into the store"
+_NOT_TWICE = "what was given is not given twice: put it right in the store, or take the grant back"
+_UNSEEN = "they could not be looked up"
 _NOT_OURS = "the coupon is the store's own: put it right there, or change the reward"
 
 
@@ -69,13 +77,51 @@ async def verify_codes(
             batch = await promotion_codes.usable(connection, store_id, services.clock(), after, size)
             drafts = await drafts_for(services, connection, store, batch) if batch else []
         if not batch:
-            await _verify_coupons(services, store, platform, report)
-            await _verify_refused(services, store, report, repair=repair)
-            return report
+            break
         await _verify_batch(services, store, platform, batch, drafts, report, repair=repair)
         after = batch[-1].id
         if progress is not None:
             progress(len(batch))
+    await _verify_coupons(services, store, platform, report)
+    if isinstance(platform, GivesValues):
+        await _verify_values(services, store, platform, size, report)
+    await _verify_refused(services, store, report, repair=repair)
+    return report
+
+
+async def _verify_values(
+    services: Services, store: StoreRow, platform: GivesValues, size: int, report: VerifyReport
+) -> None:
+    """Looks up store credit and gift cards that members were given; what is spent of them is theirs."""
+    after = 0
+    while True:
+        async with services.database.transaction() as connection:
+            batch = await values.delivered(connection, store.id, services.clock(), after, size)
+            drafts = await drafts_for(services, connection, store, batch) if batch else []
+        if not batch:
+            return
+        try:
+            held = await platform.held(
+                [(draft, grant.external_id or "") for grant, draft in zip(batch, drafts, strict=True)]
+            )
+        except RefusedError as error:
+            what = "store credit and gift cards"
+            report.differences.append(FoundDifference(None, what, _UNSEEN, refused=str(error)))
+            return
+        checks = [
+            Checked(grant.id, value_difference(draft, found), grant.external_id, grant.coupon_external_id)
+            for grant, draft, found in zip(batch, drafts, held, strict=True)
+        ]
+        async with services.database.transaction() as connection:
+            await promotion_codes.record_checks(connection, store.id, checks, services.clock())
+        for check, grant, draft in zip(checks, batch, drafts, strict=True):
+            if check.difference is not None:
+                name = grant.code if draft.benefit.kind is BenefitKind.GIFT_CARD else "store credit"
+                report.differences.append(
+                    FoundDifference(grant.id, name, check.difference, refused=_NOT_TWICE)
+                )
+        report.checked += len(batch)
+        after = batch[-1].id
 
 
 async def _verify_coupons(services: Services, store: StoreRow, platform: Store, report: VerifyReport) -> None:

@@ -58,7 +58,7 @@ async def codes_list(
             grant.member_name or grant.member_email,
             grant.reward_name,
             grant.occasion_on,
-            grant.code,
+            grant.code or "store credit",
             grant.state,
             output.when(grant.valid_until, store.time_zone),
             _remark(grant.redeemed_order, grant.state_reason, grant.difference),
@@ -85,12 +85,17 @@ def _remark(order: str | None, reason: str | None, difference: str | None) -> st
 @json_option
 @with_services
 async def codes_revoke(services: Services, grant_id: int, as_json: bool) -> None:
-    """Take back what a member was given: its code is good no more, here and in the store."""
-    given = await revoke_grant(services, grant_id, actor="merchant")
+    """Take back what a member was given: its code is good no more, here and in the store.
+
+    Of store credit and gift cards what is not spent yet is taken back.
+    """
+    revoked = await revoke_grant(services, grant_id, actor="merchant")
+    given = revoked.given
     if as_json:
-        output.document({"grant": grant_id, "code": given.code.code, "state": "revoked"})
+        document = {"grant": grant_id, "code": given.code.code, "state": "revoked"}
+        output.document(document | ({"outcome": revoked.outcome} if revoked.outcome else {}))
         return
-    output.say(f"Grant {grant_id} is taken back.")
+    output.say(f"Grant {grant_id} is taken back{f': {revoked.outcome}' if revoked.outcome else ''}.")
     if given.is_shared:
         output.say(
             f"The coupon {given.code.code} is the store's own and for everybody: it goes on working there."

@@ -155,8 +155,8 @@ def _left_out(run: RewardRun) -> str | None:
         return f"nobody gets it there. {run.left_out}"
     if run.without_account:
         return (
-            f"{output.count(run.without_account, 'member')} without an account in the store got no code, because it "
-            "can be bound to accounts only; `perennial rewards change … --binding open` would reach them."
+            f"{output.count(run.without_account, 'member')} without an account in the store got nothing, because it "
+            "can be given to accounts only; a code with `perennial rewards change … --binding open` would reach them."
         )
     return None
 

@@ -13,13 +13,16 @@ from app import output
 from rewards.errors import InvalidInputError
 from rewards.money import minor_units
 from rewards.records import Benefit, BenefitKind, Binding
-from rewards.terms import RewardTerms
+from rewards.terms import VALUE_BINDINGS, RewardTerms
 from storage.coupons import StoreCoupon
 from storage.rewards import RewardRow
 from storage.stores import StoreRow
 
 F = TypeVar("F", bound=Callable[..., Any])
-_KINDS = "--percent, --amount, --free-shipping, --free-product or --coupon"
+_KINDS = "--percent, --amount, --free-shipping, --free-product, --store-credit, --gift-card or --coupon"
+
+
+_NO_KIND = Benefit(BenefitKind.FREE_SHIPPING)  # stands in where nothing was chosen yet
 
 
 def terms_options(command: F) -> F:
@@ -51,6 +54,16 @@ def terms_options(command: F) -> F:
         click.option(
             "--coupon", metavar="COUPON", help="The code of a coupon that the store has: the same for all."
         ),
+        click.option(
+            "--gift-card",
+            metavar="AMOUNT",
+            help="A gift card of the store, e.g. 10.00, for whoever holds it.",
+        ),
+        click.option(
+            "--store-credit",
+            metavar="AMOUNT",
+            help="Money in the member's account with the store, e.g. 10.00.",
+        ),
         click.option("--free-product", is_flag=True, help="One of the products named with --product."),
         click.option("--free-shipping", is_flag=True, help="The order is shipped for free."),
         click.option("--amount", metavar="AMOUNT", help="So much off the order, e.g. 5.00."),
@@ -68,6 +81,8 @@ class Given:
     amount: str | None
     free_shipping: bool
     free_product: bool
+    store_credit: str | None
+    gift_card: str | None
     coupon: str | None
     minimum: str | None
     product: tuple[str, ...]
@@ -88,7 +103,7 @@ def terms_of(
 
     Raises InvalidInputError and click.UsageError.
     """
-    before = known or RewardTerms(Benefit(BenefitKind.FREE_SHIPPING))
+    before = known or RewardTerms(_NO_KIND)
     validity_days = before.validity_days if given.valid_days is None else given.valid_days
     lead_days = before.lead_days if given.lead_days is None else given.lead_days
     if coupon is not None or (known is not None and known.coupon_id is not None and not _names_a_kind(given)):
@@ -101,20 +116,25 @@ def terms_of(
             coupon_id=before.coupon_id if coupon is None else coupon.id,
         )
     own = None if known is None or known.coupon_id is not None else known
-    binding = given.binding or (Binding.BOUND if own is None else own.binding)
+    benefit = _benefit(store, given, None if own is None else own.benefit)
+    if own is not None and own.benefit.is_value is not benefit.is_value:
+        own = None  # what is chosen for a code means nothing for money, and the other way about
+    binding = VALUE_BINDINGS.get(benefit.kind, Binding.BOUND if own is None else own.binding)
     combines = False if own is None else own.combines
+    prefix = "" if benefit.is_value else before.code_prefix
     return RewardTerms(
-        _benefit(store, given, None if own is None else own.benefit),
+        benefit,
         lead_days=lead_days,
         validity_days=validity_days,
-        code_prefix=before.code_prefix if given.prefix is None else given.prefix.upper(),
-        binding=Binding(binding),
+        code_prefix=prefix if given.prefix is None else given.prefix.upper(),
+        binding=binding if given.binding is None else Binding(given.binding),
         combines=combines if given.combines is None else given.combines,
     )
 
 
 def _names_a_kind(given: Given) -> bool:
-    named = (given.percent is not None, given.amount is not None, given.free_shipping, given.free_product)
+    amounts = (given.percent, given.amount, given.store_credit, given.gift_card)
+    named = (*(amount is not None for amount in amounts), given.free_shipping, given.free_product)
     if sum((*named, given.coupon is not None)) > 1:
         raise click.UsageError(f"A reward gives one of {_KINDS}.")
     return any(named)
@@ -136,7 +156,7 @@ def _benefit(store: StoreRow, given: Given, known: Benefit | None) -> Benefit:
     made = _new_kind(store, given) if _names_a_kind(given) else known
     if made is None:
         raise click.UsageError(f"Say what the reward gives: {_KINDS}.")
-    if known is not None:
+    if known is not None and not made.is_value:
         made = replace(made, minimum_minor=known.minimum_minor, first_time_only=known.first_time_only)
         if known.minimum_minor:
             made = replace(made, currency=store.currency)
@@ -160,9 +180,14 @@ def _benefit(store: StoreRow, given: Given, known: Benefit | None) -> Benefit:
 def _new_kind(store: StoreRow, given: Given) -> Benefit:
     if given.percent is not None:
         return Benefit(BenefitKind.PERCENTAGE, basis_points=_basis_points(given.percent))
-    if given.amount is not None:
-        minor = minor_units(given.amount, store.currency)
-        return Benefit(BenefitKind.AMOUNT, amount_minor=minor, currency=store.currency)
+    for kind, amount in (
+        (BenefitKind.AMOUNT, given.amount),
+        (BenefitKind.STORE_CREDIT, given.store_credit),
+        (BenefitKind.GIFT_CARD, given.gift_card),
+    ):
+        if amount is not None:
+            minor = minor_units(amount, store.currency)
+            return Benefit(kind, amount_minor=minor, currency=store.currency)
     if given.free_product:
         return Benefit(BenefitKind.FREE_PRODUCT)
     return Benefit(BenefitKind.FREE_SHIPPING)
@@ -185,6 +210,9 @@ def gives(benefit: Benefit) -> str:
         said = f"{Decimal(benefit.basis_points or 0) / 100:f} % off"
     elif benefit.kind is BenefitKind.AMOUNT:
         said = f"{output.money(benefit.amount_minor or 0, benefit.currency or '')} off"
+    elif benefit.is_value:
+        what = "store credit" if benefit.kind is BenefitKind.STORE_CREDIT else "gift card"
+        said = f"{output.money(benefit.amount_minor or 0, benefit.currency or '')} {what}"
     elif benefit.kind is BenefitKind.FREE_PRODUCT:
         said = f"a free {products}" if products else "a free product"
     else:

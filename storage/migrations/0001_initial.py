@@ -533,6 +533,7 @@ class Migration(migrations.Migration):
                 ("difference", fields.TextField(null=True, unique=False)),
                 ("is_shared", fields.BooleanField(default=False)),
                 ("attempt", fields.SmallIntField(default=0)),
+                ("asked_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ("replaced_at", fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
             ],
             options={

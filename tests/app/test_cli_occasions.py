@@ -134,7 +134,7 @@ async def test_rewards_are_changed_and_switched(merchant: CommandLine) -> None:
         (
             ("rewards", "add", "1", "--name", "x", "--trigger", "birthday"),
             2,
-            "--percent, --amount, --free-shipping, --free-product or --coupon",
+            "--free-product, --store-credit, --gift-card or --coupon",
         ),
         ((*GIFT, "--amount", "5"), 2, "one of"),
         (("rewards", "add", "1", "--name", "x", "--trigger", "easter", "--percent", "5"), 2, "birthday"),
