@@ -25,6 +25,7 @@ from sandbox.shopify_access import (
     without_people,
     without_people_in_posts,
 )
+from sandbox.shopify_admin import Admin
 from sandbox.shopify_bodies import Bodies
 from sandbox.shopify_bulk import BulkDesk, Operation, Rendered, file_signature
 from sandbox.shopify_cards import CardDesk
@@ -102,6 +103,7 @@ class ShopifySandbox(Sandbox):
             lambda: (self.hidden_fields, self.people_in_bulk),
         )
         self.till = Till(self)
+        self.admin = Admin(self)
         self.answered_version = API_VERSION
         self.closed_with: int | None = None
         self.people_shown = self.phones_shown = True

@@ -47,7 +47,7 @@ class Bodies:
             "created_at": joined,
             "updated_at": self._local(touched) if touched else joined,
             "email_marketing_consent": {
-                "state": "subscribed" if person.number % 3 else "not_subscribed",
+                "state": "subscribed" if self._views.subscribes(person) else "not_subscribed",
                 "opt_in_level": "single_opt_in",
                 "consent_updated_at": None,
             },
@@ -72,7 +72,7 @@ class Bodies:
             "name": f"#{1001 + sale.number}",
             "email": sale.email,
             "contact_email": sale.email,
-            "test": False,
+            "test": sale.number in self._views.test_orders,
             "confirmed": True,
             "currency": self._views.currency,
             "presentment_currency": self._views.currency,

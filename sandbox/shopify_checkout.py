@@ -18,15 +18,17 @@ _SHIPPING_MINOR, _TAX_PERCENT = 495, 21
 
 
 class Till:
-    """Changes the shop's world; `version` counts the changes."""
+    """Changes the shop's world; `version` counts the changes, `gone` holds numbers of sales."""
 
     def __init__(self, shop: ShopifySandbox) -> None:
         self._shop = shop
         self._people = dict(shop.world.by_email)
         self.version = 0
+        self.is_testing = False  # orders are paid by a test payment
+        self.gone: set[int] = set()  # orders that were deleted
 
     def checkout(self, body: Mapping[str, object]) -> dict[str, object]:
-        """A paid order. An e-mail that belongs to a customer record is that customer's, as at Shopify's checkout."""
+        """An order, paid unless `"unpaid"` is said. An e-mail that belongs to a customer record is that customer's."""
         shop, now = self._shop, self._now()
         person, email = self._buyer(body)
         lines = lines_of(body.get("lines"))
@@ -40,12 +42,18 @@ class Till:
         off = discount.off(discount.counts_for(lines, subtotal)) if discount else 0
         code = discount.codes[str(body["code"]).strip().lower()].code if discount else None
         sale = self._sale(person, email, subtotal, discount, code, off, now)
-        self._pay(body, customer, sale.total_minor)
+        if body.get("unpaid"):
+            sale.paid_at = None
+        else:
+            self._pay(body, customer, sale.total_minor)
+        if self.is_testing:
+            self._shop.views.test_orders.add(sale.number)
         shop.world.sales.append(sale)
         self._redeem(discount, email, sale.code)
         self.version += 1
         for topic in ("orders/create", "orders/paid", "orders/updated"):
-            self._emit_order(topic, sale)
+            if sale.paid_at is not None or topic != "orders/paid":
+                self._emit_order(topic, sale)
         return {
             "order": order_number(sale),
             "total_minor": sale.total_minor,
@@ -55,7 +63,7 @@ class Till:
     def refund(self, order: str, total_minor: int) -> None:
         """Gives money back."""
         sale = self._sale_of(order)
-        repayment = Repayment(sale.number * 10 + len(sale.repayments), total_minor, self._touch(sale))
+        repayment = Repayment(sale.number * 10 + len(sale.repayments), total_minor, self.touch(sale))
         sale.repayments.append(repayment)
         body = self._shop.bodies.refund_body(sale, repayment)
         self._shop.hook_desk.emit("refunds/create", lambda _: body)
@@ -65,9 +73,13 @@ class Till:
         """Cancels an order; its code stays used."""
         sale = self._sale_of(order)
         if sale.cancelled_at is None:
-            sale.cancelled_at = self._touch(sale)
+            sale.cancelled_at = self.touch(sale)
             self._emit_order("orders/cancelled", sale)
             self._emit_order("orders/updated", sale)
+
+    def forget(self, person: Person) -> None:
+        """A record is gone: whoever orders by its e-mail is nobody's customer."""
+        self._people.pop(person.email.lower(), None)
 
     def sign_up(self, name: str, email: str, birthday: tuple[int, int, int | None] | None) -> str:
         """A new customer record; its number."""
@@ -141,7 +153,7 @@ class Till:
     def _sale_of(self, order: str) -> Sale:
         return self._shop.world.sales[sale_index(order)]
 
-    def _touch(self, sale: Sale) -> datetime:
+    def touch(self, sale: Sale) -> datetime:
         """The time of a change: never the same for two changes of one order."""
         self.version += 1
         sale.updated_at = max(self._now(), sale.updated_at + timedelta(seconds=1))

@@ -74,6 +74,9 @@ class Views:
         self.tags: dict[str, list[str]] = {}
         self.metafields: dict[tuple[str, str], str] = {}
         self.touched: dict[str, datetime] = {}
+        self.consents: dict[str, bool] = {}
+        self.test_orders: set[int] = set()
+        self.shop_name = shop.partition(".")[0].replace("-", " ").title()
 
     # -- GraphQL -----------------------------------------------------------------------------------------------------
 
@@ -81,7 +84,7 @@ class Views:
         return {
             "__typename": "Shop",
             "id": "gid://shopify/Shop/61000000001",
-            "name": self.shop_domain.partition(".")[0].replace("-", " ").title(),
+            "name": self.shop_name,
             "email": "owner@shop.example",
             "myshopifyDomain": self.shop_domain,
             "url": f"https://{self.shop_domain}",
@@ -105,7 +108,7 @@ class Views:
             "displayName": person.name,
             "defaultEmailAddress": {
                 "emailAddress": person.email,
-                "marketingState": "SUBSCRIBED" if person.number % 3 else "NOT_SUBSCRIBED",
+                "marketingState": "SUBSCRIBED" if self.subscribes(person) else "NOT_SUBSCRIBED",
             },
             "defaultPhoneNumber": {"phoneNumber": phone} if (phone := phone_of(person)) else None,
             "locale": "en",
@@ -117,6 +120,10 @@ class Views:
             "updatedAt": z(self.touched[number]) if number in self.touched else joined,
             "metafield": lambda info, key, namespace=None: self.field(person, namespace, key),
         }
+
+    def subscribes(self, person: Person) -> bool:
+        """Whether a customer takes marketing by e-mail."""
+        return self.consents.get(customer_number(person), bool(person.number % 3))
 
     def state(self, number: str) -> str:
         """Says something in a shop with classic accounts only: with new ones nobody has a password to switch it on."""
@@ -156,7 +163,7 @@ class Views:
             "processedAt": placed,
             "updatedAt": z(sale.updated_at),
             "cancelledAt": z(sale.cancelled_at) if sale.cancelled_at else None,
-            "test": False,
+            "test": sale.number in self.test_orders,
             "confirmed": True,
             "currencyCode": self.currency,
             "presentmentCurrencyCode": self.currency,
