@@ -132,7 +132,7 @@ class WooCommerceSandbox(WooCommerceTrade):
         environment = {"home_url": self.home or self.url, "site_url": self.home or self.url}
         if self.store_id is not None:
             environment["store_id"] = self.store_id
-        status = {"environment": {**environment, "version": "11.0.1", "wp_version": "7.0.4"}}
+        status = {"environment": {**environment, "version": self.version, "wp_version": "7.0.4"}}
         fields = request.query.get("_fields", "")
         return _json(only(status, fields) if fields else status)
 

@@ -48,7 +48,7 @@ def check(coupon: Coupon | None, lines: Sequence[Line], email: str, user: str, n
         raise CheckoutRefused("used_up")
     # A * stands for any text.
     allowed = fields["email_restrictions"]
-    if allowed and not any(fnmatchcase(email.lower(), pattern) for pattern in allowed):
+    if allowed and not any(fnmatchcase(email, pattern) for pattern in allowed):
         raise CheckoutRefused("wrong_customer")
     # The whole cart needs one of the products and one of the categories, where both are given.
     products, categories = fields["product_ids"], fields["product_categories"]

@@ -49,14 +49,14 @@ class Coupon:
 class CouponShelf:
     """All coupons of one shop, by id and by code.
 
-    `is_older`: as before late 2025, a written status is ignored. `plugin` has its hands on the fields of each coupon
+    `ignores_status`: as before late 2025, a written status is ignored. `plugin` has its hands on the fields of each coupon
     that is written.
     """
 
     def __init__(self, zone: ZoneInfo, base: str = "") -> None:
         self.zone = zone
         self.base = base
-        self.is_older = False
+        self.ignores_status = False
         self.plugin: Callable[[Json], None] = lambda fields: None
         self.by_id: dict[int, Coupon] = {}
         # Only published ones: codes of drafts and of the trash are free, and nobody finds a coupon by them.
@@ -158,7 +158,7 @@ class CouponShelf:
         fields |= {name: body[name] for name in _PLAIN if body.get(name) is not None}
         fields |= {name: _ids(body[name]) for name in _IDS if name in body}
         fields |= {name: _amount(body[name]) for name in ("minimum_amount", "maximum_amount") if name in body}
-        if "status" in body and not self.is_older:
+        if "status" in body and not self.ignores_status:
             fields["status"] = body["status"]
         if "email_restrictions" in body:  # what is no e-mail is dropped in silence: a coupon for everybody
             given = [str(email).lower() for email in body["email_restrictions"]]

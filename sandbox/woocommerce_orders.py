@@ -39,6 +39,7 @@ class OrderBook:
         self.trashed: set[int] = set()
         self.deleted: set[int] = set()  # for good
         self.hidden: set[int] = set()  # of a status that a plugin keeps out of lists
+        self.lists_drafts = False  # shops whose orders are posts still list checkouts that are not finished
         self.given: dict[int, str] = {}  # statuses that somebody or a plugin has set
         self._coupon_json = coupon_json
         self._rendered: dict[str, dict[int, bytes]] = {}
@@ -112,8 +113,12 @@ class OrderBook:
             tests.append(lambda i, _: i not in self.deleted)
         if statuses != ["any"]:
             tests.append(lambda i, _: self.status(i) in statuses)
-        elif self.trashed or self.hidden:
-            tests.append(lambda i, _: i not in self.trashed and i not in self.hidden)
+        else:
+            left_out = self.trashed | self.hidden
+            if not self.lists_drafts:
+                left_out |= {i for i, status in self.given.items() if status == "checkout-draft"}
+            if left_out:
+                tests.append(lambda i, _: i not in left_out)
         if "include" in query:
             wanted = {int(number) - FIRST_ORDER for number in query["include"].split(",")}
             tests.append(lambda i, _: i in wanted)

@@ -60,7 +60,10 @@ def only(item: Json, fields: str) -> Json:
             wanted[head] = item[head]
         elif isinstance(item[head], dict) and tail in item[head]:
             wanted.setdefault(head, {})[tail] = item[head][tail]
-    return {key: wanted[key] for key in item if key in wanted}
+        elif isinstance(item[head], dict):
+            wanted.setdefault(head, {})
+    # To PHP, nothing by name is an empty list.
+    return {key: [] if wanted[key] == {} else wanted[key] for key in item if key in wanted}
 
 
 def order_status(sale: Sale) -> str:

@@ -33,7 +33,8 @@ class WooCommerceTrade(WooCommerceShop):
         found = self.coupons.by_code.get(code) if code else None
         if code and not self.enables_coupons:
             raise CheckoutRefused("unknown_code")
-        coupon = check(found, lines, email, user, now) if code else None
+        typed = email.lower() if self.release >= (9, 5) else email  # before, letter by letter
+        coupon = check(found, lines, typed, user, now) if code else None
         scale = 10 ** decimals(self.world.seed.currency)
         if coupon and goods < round(float(coupon.fields["minimum_amount"]) * scale):
             raise CheckoutRefused("minimum_not_met")
@@ -139,11 +140,11 @@ class WooCommerceTrade(WooCommerceShop):
         self.queue.happened(number, "customer.updated")
 
     def _count_use(self, sale: Sale) -> None:
-        """Counts the use of the order's coupon, or gives it back; shops before late 2025 do that for cancelled ones only."""
+        """Counts the use of the order's coupon, or gives it back; WooCommerce before 9.0 does that for cancelled ones only."""
         coupon = self.coupons.by_code.get(sale.code) if sale.code else None
         if coupon is None:
             return
-        over = ("cancelled",) if self.coupons.is_older else ("cancelled", "failed", "trash")
+        over = ("cancelled",) if self.release < (9, 0) else ("cancelled", "failed", "trash")
         is_over, is_counted = self.orders.status(sale.number) in over, sale.number in self.counted
         if is_over and is_counted:
             self.counted.discard(sale.number)

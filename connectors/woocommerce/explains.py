@@ -67,8 +67,8 @@ EXPLAINS: Mapping[Capability | Binding, str] = {
         "The shop counts by account and by e-mail address: whoever gives another address can use the coupon again."
     ),
     Capability.CODE_RETURNS_ON_CANCEL: (
-        "A cancelled, failed or trashed order gives its code back, a refunded one does not. Shops before the end of 2025 "
-        "give it back for cancelled orders only."
+        "A cancelled, failed or trashed order gives its code back, a refunded one does not. WooCommerce before 9.0 gives it "
+        "back for cancelled orders only."
     ),
     Capability.PINGS: (
         "A WooCommerce shop only calls public addresses, and only on the ports 80, 443 and 8080; that it does not is told to "

@@ -231,16 +231,6 @@ class WebhookData(msgspec.Struct):
     delivery_url: str = ""
 
 
-class _Environment(msgspec.Struct):
-    store_id: str = ""
-
-
-class SystemData(msgspec.Struct):
-    """What the shop says of the machine that it runs on, and the id that it gave itself."""
-
-    environment: _Environment = msgspec.field(default_factory=_Environment)
-
-
 class SettingData(msgspec.Struct):
     """One of the shop's settings; a box that is ticked is "yes"."""
 

@@ -6,7 +6,6 @@ Nothing of this is sent a key: the old address may be anybody's by now.
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -16,21 +15,13 @@ from connectors.base import Installation, Traces
 from connectors.woocommerce.answers import CertificateError, MovedError, UnreachableError
 from connectors.woocommerce.client import Client
 from connectors.woocommerce.finding import API, index_at, normalised
-from connectors.woocommerce.mapping import SystemData, WebhookData
-from rewards.errors import AccessRevokedError, InvalidInputError, PlatformError, RefusedError
+from connectors.woocommerce.mapping import WebhookData
+from connectors.woocommerce.versions import release_of
+from rewards.errors import InvalidInputError, PlatformError, RefusedError
 
 PER_PAGE = 100
 _OURS = re.compile(r"/webhooks/woocommerce/([A-Za-z0-9_-]{16,64})/?$")
 _HOOKS = msgspec.json.Decoder(list[WebhookData])
-_SYSTEM = msgspec.json.Decoder(SystemData)
-
-
-async def mark_of(client: Client) -> str:
-    """The id that the shop gave itself when WooCommerce was set up; "" before WooCommerce 8.4 or where it is kept back."""
-    with suppress(RefusedError, AccessRevokedError):
-        params = {"_fields": "environment.store_id"}
-        return (await client.get("wc/v3/system_status", _SYSTEM.decode, params)).value.environment.store_id
-    return ""
 
 
 async def traces(client: Client) -> Traces:
@@ -42,7 +33,7 @@ async def traces(client: Client) -> Traces:
         some = (await client.get("wc/v3/webhooks", _HOOKS.decode, params)).value
         tokens += [found[1] for hook in some if (found := _OURS.search(urlsplit(hook.delivery_url).path))]
         page, is_full = page + 1, len(some) == PER_PAGE
-    return Traces(tuple(dict.fromkeys(tokens)), await mark_of(client))
+    return Traces(tuple(dict.fromkeys(tokens)), (await release_of(client)).mark)
 
 
 async def has_left(former: str, installation: Installation, session: aiohttp.ClientSession) -> bool:

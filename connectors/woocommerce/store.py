@@ -27,8 +27,8 @@ from connectors.woocommerce.mapping import (
     time_zone,
     webhook_body,
 )
-from connectors.woocommerce.moves import mark_of
 from connectors.woocommerce.pace import pace_of
+from connectors.woocommerce.versions import release_of
 from connectors.woocommerce.webhooks import TOPICS
 from rewards.errors import RefusedError
 from rewards.records import Benefit, Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
@@ -65,7 +65,7 @@ class WooCommerceStore:
         """Name and time zone from the index, which needs no key; the currency, which does."""
         index = (await self._client.get("", INDEX.decode, INDEX_FIELDS, with_key=False)).value
         currency = (await self._client.get("wc/v3/data/currencies/current", _CURRENCY.decode)).value
-        mark = self._options.settings.get(MARK) or await mark_of(self._client)
+        release = await release_of(self._client)
         return ShopFacts(
             external_id=self._external_id,
             name=html.unescape(index.name) or self._external_id,
@@ -73,10 +73,11 @@ class WooCommerceStore:
             currency=currency.code,
             notices=(
                 *self._notices(),
+                *release.notices,
                 *wrong_settings(self._options.settings),
                 *await self._coupons.notices(),
             ),
-            settings={MARK: mark} if mark else {},
+            settings={MARK: release.mark} if release.mark else {},
         )
 
     def _notices(self) -> tuple[str, ...]:

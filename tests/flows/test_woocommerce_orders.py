@@ -85,7 +85,7 @@ async def test_an_order_is_awarded_once_whatever_its_status_does(stage: Stage) -
 async def test_where_an_older_shop_keeps_the_code_used_its_count_decides(stage: Stage, how: str) -> None:
     """Shops before late 2025 give a code back for cancelled orders only."""
     shop, sandbox, order, mine = await redeemed(stage)
-    sandbox.coupons.is_older = True
+    sandbox.be_older("8.0.3")
     stage.clock.passes(seconds=5)
     if how == "trash":
         sandbox.trash_order(order)

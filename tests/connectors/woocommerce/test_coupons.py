@@ -404,7 +404,7 @@ async def test_a_revoked_code_is_a_draft(has_id: bool) -> None:
 
 async def test_an_older_shop_that_keeps_the_status_lets_the_code_expire() -> None:
     async with standing(SMALL) as (sandbox, store):
-        sandbox.coupons.is_older = True
+        sandbox.be_older("10.0.2")
         (pushed,) = await store.push([DRAFT])
         await store.revoke(KnownCode(pushed.code, pushed.external_id, None))
         assert sandbox.coupons.by_code["bday-ab12"].fields["status"] == "publish"
