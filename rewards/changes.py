@@ -21,9 +21,13 @@ class CustomerSaved:
 
 @dataclass(frozen=True, slots=True)
 class CustomerDeleted:
-    """The store removed a customer's record; the member and their points stay."""
+    """The store removed a customer's record; the member and their points stay.
+
+    `deleted_at` where the platform says it: what was told before that is then known to be older.
+    """
 
     external_id: str
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,10 @@ class CouponSaved:
 
 @dataclass(frozen=True, slots=True)
 class CouponDeleted:
-    """The store removed a discount or code."""
+    """The store removed a discount or code; `deleted_at` as of `CustomerDeleted`."""
 
     external_id: str
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

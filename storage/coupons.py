@@ -23,6 +23,8 @@ _TERMS = ("kind", "basis_points", "amount_minor", "currency", "minimum_minor")
 def _merged(column: str) -> str:
     if column in _TERMS:
         return f"{column} = CASE WHEN excluded.kind = 'other' THEN c.{column} ELSE excluded.{column} END"
+    if column == "source_updated_at":
+        return f"{column} = coalesce(excluded.{column}, c.{column})"
     return f"{column} = excluded.{column}"
 
 
@@ -168,15 +170,28 @@ async def merge_coupons(connection: Connection, *, program_id: int, store_id: in
     return cursor.rowcount
 
 
-async def mark_deleted(connection: Connection, store_id: int, external_ids: list[str], now: datetime) -> None:
-    """Notes that the store holds these no more; codes of a discount that is gone cannot be used."""
+_DELETED = "unnest(%(ids)s::text[], %(at)s::timestamptz[]) AS d (external_id, at)"
+_NOT_LATER = "coalesce(c.source_updated_at <= d.at, true)"
+
+
+async def mark_deleted(
+    connection: Connection, store_id: int, deleted: Mapping[str, datetime | None], now: datetime
+) -> None:
+    """Notes that the store holds these no more; codes of a discount that is gone cannot be used.
+
+    Where the platform says when, that is a version: what is older comes too late, and what is later is not undone.
+    """
+    values = {"store": store_id, "ids": list(deleted), "at": list(deleted.values()), "now": now}
     await connection.execute(
-        """UPDATE coupons SET is_active = false
-           WHERE store_id = %s AND parent_external_id = ANY(%s) AND is_active""",
-        (store_id, external_ids),
+        f"""UPDATE coupons c SET is_active = false, source_updated_at = greatest(c.source_updated_at, d.at)
+            FROM {_DELETED}
+            WHERE c.store_id = %(store)s AND c.parent_external_id = d.external_id AND c.is_active AND {_NOT_LATER}""",
+        values,
     )
     await connection.execute(
-        """UPDATE coupons SET deleted_at = %s, is_active = false
-           WHERE store_id = %s AND external_id = ANY(%s) AND deleted_at IS NULL""",
-        (now, store_id, external_ids),
+        f"""UPDATE coupons c SET deleted_at = %(now)s, is_active = false,
+                source_updated_at = greatest(c.source_updated_at, d.at)
+            FROM {_DELETED}
+            WHERE c.store_id = %(store)s AND c.external_id = d.external_id AND c.deleted_at IS NULL AND {_NOT_LATER}""",
+        values,
     )

@@ -6,6 +6,7 @@ everybody who orders has a row.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -83,14 +84,16 @@ INSERT INTO store_customers (program_id, store_id, member_id, external_id, has_a
 SELECT %(program)s, %(store)s, member_id, external_id, false, '{{}}' FROM fresh ORDER BY external_id
 """
 
-# A later version wins; where the platform gives none, the later arrival. The earliest joining time is kept.
+# A later version wins; where the platform gives none, the later arrival: then it was asked for just now, and what was told
+# before keeps its version. The earliest joining time is kept.
 _UPDATE_KNOWN = f"""
 UPDATE store_customers sc
 SET has_account = p.has_account, email_given = coalesce(p.email_given, sc.email_given),
     email = coalesce(p.email, sc.email), name = coalesce(p.name, sc.name),
     phone = coalesce(p.phone, sc.phone), locale = coalesce(p.locale, sc.locale),
     accepts_marketing = coalesce(p.accepts_marketing, sc.accepts_marketing),
-    joined_at = least(sc.joined_at, p.joined_at), source_updated_at = p.source_updated_at, metadata = p.metadata,
+    joined_at = least(sc.joined_at, p.joined_at),
+    source_updated_at = coalesce(p.source_updated_at, sc.source_updated_at), metadata = p.metadata,
     deleted_at = NULL
 FROM incoming_people p CROSS JOIN LATERAL ({_KNOWN}) known
 WHERE sc.id = known.id AND p.is_full
@@ -102,7 +105,7 @@ WHERE sc.id = known.id AND p.is_full
         (p.has_account, coalesce(p.email_given, sc.email_given), coalesce(p.email, sc.email),
          coalesce(p.name, sc.name), coalesce(p.phone, sc.phone), coalesce(p.locale, sc.locale),
          coalesce(p.accepts_marketing, sc.accepts_marketing), least(sc.joined_at, p.joined_at),
-         p.source_updated_at, p.metadata, NULL::timestamptz)
+         coalesce(p.source_updated_at, sc.source_updated_at), p.metadata, NULL::timestamptz)
 """
 
 # What the merchant set by hand or by a file stays; otherwise the store's word is kept up to date.
@@ -196,12 +199,20 @@ async def _add_new(connection: Connection, values: dict[str, Any]) -> None:
         await connection.execute(statement, values)
 
 
-async def mark_deleted(connection: Connection, store_id: int, external_ids: list[str], now: datetime) -> None:
-    """Notes that the store removed these customers; members and points stay."""
+async def mark_deleted(
+    connection: Connection, store_id: int, deleted: Mapping[str, datetime | None], now: datetime
+) -> None:
+    """Notes that the store removed these customers; members and points stay.
+
+    Where the platform says when, that is a version: what is older comes too late, and what is later is not undone.
+    """
     await connection.execute(
-        """UPDATE store_customers SET deleted_at = %s
-           WHERE store_id = %s AND external_id = ANY(%s) AND deleted_at IS NULL""",
-        (now, store_id, external_ids),
+        """UPDATE store_customers sc
+           SET deleted_at = %s, source_updated_at = greatest(sc.source_updated_at, d.at)
+           FROM unnest(%s::text[], %s::timestamptz[]) AS d (external_id, at)
+           WHERE sc.store_id = %s AND sc.external_id = d.external_id AND sc.deleted_at IS NULL
+               AND coalesce(sc.source_updated_at <= d.at, true)""",
+        (now, list(deleted), list(deleted.values()), store_id),
     )
 
 
@@ -219,7 +230,7 @@ async def merge_customers(
     found = [row["member_id"] for row in await cursor.fetchall()]
     if len(found) == 2:
         await merge_members(connection, program_id, found[0], found[1], now)
-    await mark_deleted(connection, store_id, [gone], now)
+    await mark_deleted(connection, store_id, {gone: None}, now)
 
 
 async def members_with_account(connection: Connection, store_id: int, external_ids: list[str]) -> list[int]:

@@ -33,7 +33,7 @@ class Sorted:
     """The changes of one chunk by kind; `seen` counts how many told of something."""
 
     customers: list[Customer] = field(default_factory=list)
-    customers_deleted: list[str] = field(default_factory=list)
+    customers_deleted: dict[str, datetime | None] = field(default_factory=dict)
     customers_merged: list[CustomersMerged] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
     orders_deleted: dict[str, datetime | None] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Sorted:
     orders_restored: dict[str, datetime | None] = field(default_factory=dict)
     refunds: list[tuple[str, Refund]] = field(default_factory=list)
     coupons: list[Coupon] = field(default_factory=list)
-    coupons_deleted: list[str] = field(default_factory=list)
+    coupons_deleted: dict[str, datetime | None] = field(default_factory=dict)
     privacy: list[PrivacyRequested] = field(default_factory=list)
     facts: ShopFacts | None = None
     uninstalled: Uninstalled | None = None
@@ -72,10 +72,10 @@ def _sort_rare(found: Sorted, change: Change) -> None:
             found.refunds.append((order_external_id, refund))
         case CouponSaved(coupon):
             found.coupons.append(coupon)
-        case CouponDeleted(external_id):
-            found.coupons_deleted.append(external_id)
-        case CustomerDeleted(external_id):
-            found.customers_deleted.append(external_id)
+        case CouponDeleted(external_id, deleted_at):
+            found.coupons_deleted[external_id] = deleted_at
+        case CustomerDeleted(external_id, deleted_at):
+            found.customers_deleted[external_id] = deleted_at
         case CustomersMerged():
             found.customers_merged.append(change)
         case StoreChanged(facts):

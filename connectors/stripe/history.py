@@ -229,7 +229,12 @@ class History:
         self._looks = AllLooks(client, options)
 
     async def windows(self, noun: Noun, since: datetime | None) -> Sequence[Window]:
-        """Parts of about equal work; with `since` also the events that tell what changed in older objects."""
+        """Parts of about equal work; with `since` also the events that tell what changed in older objects.
+
+        Everything, where events do not go back so far.
+        """
+        if since and since < self._clock() - timedelta(days=EVENT_DAYS):
+            since = None
         probe, plan = _PLANS[noun]
         start = int(since.timestamp()) if since else None
         density, absent = await asyncio.gather(
@@ -242,9 +247,7 @@ class History:
             edges = [start, *density.cuts(cut(density.pages)), None]
             found += [Window(noun, {"list": name, "gte": gte, "lt": lt}) for gte, lt in pairwise(edges)]
         if since:
-            oldest = self._clock() - timedelta(days=EVENT_DAYS)
-            gte = int(max(since, oldest).timestamp())
-            found.append(Window(noun, {"list": "events", "gte": gte, "lt": None}))
+            found.append(Window(noun, {"list": "events", "gte": start, "lt": None}))
         return found
 
     async def reads(self) -> int:

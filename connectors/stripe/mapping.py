@@ -1,7 +1,7 @@
 """Stripe's objects as our records: the only file that knows their field names.
 
 The structs hold only what we use; msgspec skips the rest while it reads. Objects have no version on Stripe, so every
-record's `source_updated_at` is None and the core merges them by monotone rules.
+record's `source_updated_at` is None (events set their own time, see `webhooks.py`) and orders merge by monotone rules.
 
 One purchase is told by two objects. The charge says what was paid; the Checkout session with the same payment intent
 adds the codes, the e-mail, tax, shipping and discount, and counts no money itself: it was opened before the payment

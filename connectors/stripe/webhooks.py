@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -18,7 +19,16 @@ from connectors.base import RawDelivery, Secret, StoreClaim, StoreOptions
 from connectors.stripe import billing, birthdays, mapping
 from connectors.stripe.client import API_VERSION
 from connectors.stripe.looks import FilledSession, birthday_in
-from rewards.changes import Change, CouponDeleted, CustomerDeleted, Ignored, LookAgain, Uninstalled
+from rewards.changes import (
+    Change,
+    CouponDeleted,
+    CouponSaved,
+    CustomerDeleted,
+    CustomerSaved,
+    Ignored,
+    LookAgain,
+    Uninstalled,
+)
 from rewards.errors import BadSignatureError, MalformedDeliveryError
 
 TOLERANCE_SECONDS = 300
@@ -122,6 +132,8 @@ THIN_TOPICS = {"v1.promotion_code.fully_redeemed": "promotion_code"}
 _GONE = ("customer.deleted", "coupon.deleted")
 # Promotion codes got the shape that we read here (docs.stripe.com/changelog/clover/2025-09-30/polymorphic-coupon).
 _READABLE_SINCE = "2025-09-30"
+# What tells of objects that change in every way, so that only time says which word is the last.
+_VERSIONED = ("customer.", "coupon.", "promotion_code.")
 _COMPLETED = "checkout.session.completed"
 UNINSTALLED = "account.application.deauthorized"
 TOPICS = frozenset(_PARSERS) | {UNINSTALLED}
@@ -219,7 +231,28 @@ class StripeWebhooks:
             return (Uninstalled(datetime.fromtimestamp(event.created, UTC) if event.created else None),)
         if event.type not in _GONE and not _is_readable(event.api_version):
             return (LookAgain(event.type, _id.decode(event.data.object).id),)
-        return changes_of_object(event.type, event.data.object, options)
+        found = changes_of_object(event.type, event.data.object, options)
+        if not event.created or not event.type.startswith(_VERSIONED):
+            return found
+        at = datetime.fromtimestamp(event.created, UTC)
+        return [_as_of(change, at) for change in found]
+
+
+def _as_of(change: Change, at: datetime) -> Change:
+    """What an event says of a customer, coupon or code, with the event's time as its version: Stripe gives no other.
+
+    Events of one second come in any order; whichever of them was told last, the daily look reads their real order.
+    """
+    match change:
+        case CustomerSaved(customer):
+            return CustomerSaved(replace(customer, source_updated_at=at))
+        case CouponSaved(coupon):
+            return CouponSaved(replace(coupon, source_updated_at=at))
+        case CustomerDeleted(external_id):
+            return CustomerDeleted(external_id, at)
+        case CouponDeleted(external_id):
+            return CouponDeleted(external_id, at)
+    return change
 
 
 def _not_this_stores(is_live: bool, account: str | None, options: StoreOptions) -> Ignored | None:

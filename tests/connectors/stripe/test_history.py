@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -24,6 +24,7 @@ from rewards.changes import (
 from rewards.errors import RetryLaterError
 from rewards.records import OrderStatus, RefundStatus
 from sandbox.stripe import StripeSandbox
+from sandbox.stripe_objects import EventRow
 from sandbox.world import EarningRule
 from tests.connectors.stripe.conftest import Opener
 
@@ -170,15 +171,40 @@ async def test_since_brings_what_changed_later_in_older_objects(sandbox: StripeS
         if isinstance(change, CustomerSaved)
     }
     assert found == {"cus_Sbx00000000003": "Second", made.id: None}
-    assert CustomerDeleted("cus_Sbx00000000004") in await history(store, Noun.CUSTOMERS, since)
+    deleted = CustomerDeleted("cus_Sbx00000000004", _at(account.events.rows, "customer.deleted"))
+    assert deleted in await history(store, Noun.CUSTOMERS, since)
     account.delete_coupon("WELCOME")
-    assert CouponDeleted("WELCOME") in await history(store, Noun.COUPONS, since)
+    gone = CouponDeleted("WELCOME", _at(account.events.rows, "coupon.deleted"))
+    assert gone in await history(store, Noun.COUPONS, since)
     old = next(iter(account.charges_by_order))
     sandbox.refund_order(old, 1)
     refunds = [c for c in await history(store, Noun.ORDERS, since) if isinstance(c, RefundSaved)]
     assert {(c.order_external_id, c.refund.total_minor) for c in refunds if c.order_external_id == old} == {
         (old, 1)
     }
+
+
+def _at(events: Sequence[EventRow], topic: str) -> datetime:
+    (event,) = [each for each in events if each.type == topic]
+    return datetime.fromtimestamp(event.created, UTC)
+
+
+async def test_what_changed_longer_ago_than_events_are_kept_is_found_by_reading_everything(
+    sandbox: StripeSandbox, store: Store
+) -> None:
+    """After an outage of more than 30 days no list of events holds what changed in older objects."""
+    sandbox.account.update_customer("cus_Sbx00000000003", {"metadata": {"birthday": "1988-02-03"}})
+    sandbox.account.events.rows.clear()
+    for days, is_whole in ((29, False), (31, True)):
+        since = sandbox.clock() - timedelta(days=days)
+        windows = await store.windows(Noun.CUSTOMERS, since)
+        assert any(w.spec["list"] == "events" for w in windows) is not is_whole
+        found = {
+            c.customer.external_id: c.customer.birthday
+            for c in await read_all(store, windows)
+            if isinstance(c, CustomerSaved)
+        }
+        assert (found.get("cus_Sbx00000000003") == (2, 3, 1988)) is is_whole
 
 
 async def test_many_events_are_each_objects_latest_whatever_the_page(
