@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.codes import ALPHABET, RANDOM_LENGTH, grant_key, promotion_code
+from rewards.codes import ALPHABET, RANDOM_LENGTH, gift_card_code, grant_key, promotion_code
 from rewards.errors import InvalidInputError
 
 KEY = bytes(range(32))
@@ -62,3 +62,19 @@ def test_a_prefix_that_some_platform_refuses_is_refused(prefix: str) -> None:
 def test_a_key_that_can_be_tried_out_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="16 bytes"):
         promotion_code(b"short", "B", "grant")
+
+
+def test_a_gift_cards_code_is_its_grants_alone_and_one_that_gift_cards_take() -> None:
+    grant = grant_key(1, 2, 3, "birthday:2027")
+    code = gift_card_code(KEY, grant)
+    assert code == gift_card_code(KEY, grant) == "P45RFA27NK4LE4J7"
+    assert re.fullmatch(r"[A-Z0-9]{16}", code)
+    assert (
+        len(
+            {code, gift_card_code(KEY[::-1], grant), gift_card_code(KEY, grant_key(1, 2, 4, "birthday:2027"))}
+        )
+        == 3
+    )
+    assert promotion_code(KEY, "", grant) not in code, "who knows one does not know the other"
+    with pytest.raises(InvalidInputError, match="secret key"):
+        gift_card_code(b"short", grant)

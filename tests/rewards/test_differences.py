@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from rewards.differences import GONE, USED, can_be_repaired, code_difference
-from rewards.records import Benefit, BenefitKind, Binding, CodeDraft, Coupon
+from rewards.differences import GONE, USED, can_be_repaired, code_difference, value_difference
+from rewards.records import Benefit, BenefitKind, Binding, CodeDraft, Coupon, HeldValue
 
 END = datetime(2026, 7, 15, 21, 59, 59, tzinfo=UTC)
 TEN = Benefit(BenefitKind.PERCENTAGE, basis_points=1_000)
@@ -129,3 +129,31 @@ def test_what_is_gone_can_be_repaired_and_what_is_used_cannot() -> None:
     assert can_be_repaired(GONE)
     assert code_difference(DRAFT, replace(HELD, used_count=1, is_active=False)) == USED
     assert not can_be_repaired(USED)
+
+
+GIFT = replace(DRAFT, benefit=Benefit(BenefitKind.GIFT_CARD, amount_minor=1_000, currency="EUR"))
+HELD_GIFT = HeldValue(amount_minor=1_000, left_minor=1_000, currency="EUR", is_active=True, ends_at=END)
+
+
+def test_money_that_was_given_is_as_it_was_also_when_it_is_spent() -> None:
+    assert value_difference(GIFT, HELD_GIFT) is None
+    assert value_difference(GIFT, replace(HELD_GIFT, left_minor=0)) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"is_active": False}, "it is switched off"),
+        ({"amount_minor": 900}, "it gives something else"),
+        ({"currency": "USD"}, "it gives something else"),
+        ({"ends_at": None}, "it does not end"),
+        ({"ends_at": END - timedelta(days=1)}, "it ends too early"),
+        ({"is_active": False, "ends_at": END + timedelta(days=1)}, "it is switched off; it ends too late"),
+    ],
+)
+def test_each_difference_of_money_is_named(changes: dict[str, object], words: str) -> None:
+    assert value_difference(GIFT, replace(HELD_GIFT, **changes)) == words  # type: ignore[arg-type]
+
+
+def test_money_that_is_gone_is_gone() -> None:
+    assert value_difference(GIFT, None) == GONE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rewards.errors import InvalidInputError
@@ -85,3 +87,40 @@ def test_a_stores_own_coupon_may_give_anything_and_is_for_everybody() -> None:
     assert given.benefit.kind is BenefitKind.OTHER
     with pytest.raises(InvalidInputError, match="leave --binding out"):
         RewardTerms(TEN, coupon_id=7)
+
+
+CREDIT = Benefit(BenefitKind.STORE_CREDIT, amount_minor=1_000, currency="EUR")
+CARD = Benefit(BenefitKind.GIFT_CARD, amount_minor=1_000, currency="EUR")
+
+
+def test_store_credit_is_the_members_and_a_gift_card_whoevers() -> None:
+    assert RewardTerms(CREDIT).binding is Binding.BOUND
+    assert RewardTerms(CARD, binding=Binding.OPEN).benefit.is_value
+    for benefit, binding in ((CREDIT, Binding.OPEN), (CARD, Binding.BOUND)):
+        with pytest.raises(InvalidInputError, match="leave --binding out"):
+            RewardTerms(benefit, binding=binding)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"amount_minor": 0}, "more than 0"),
+        ({"amount_minor": None}, "more than 0"),
+        ({"currency": None}, "its currency"),
+        ({"minimum_minor": 500}, "leave --minimum"),
+        ({"product_external_ids": ("7",)}, "--product"),
+        ({"collection_external_ids": ("7",)}, "--collection"),
+        ({"first_time_only": True}, "leave --first-time"),
+        ({"amount_minor": 10**13}, "so high an amount"),
+    ],
+)
+def test_nothing_limits_money(changes: dict[str, object], says: str) -> None:
+    with pytest.raises(InvalidInputError, match=says):
+        RewardTerms(replace(CREDIT, **changes))  # type: ignore[arg-type]
+
+
+def test_money_has_no_code_of_the_merchants_and_needs_no_combining() -> None:
+    with pytest.raises(InvalidInputError, match="leave --prefix out"):
+        RewardTerms(CREDIT, code_prefix="BDAY")
+    with pytest.raises(InvalidInputError, match="--combines out"):
+        RewardTerms(CREDIT, combines=True)
