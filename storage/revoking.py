@@ -34,7 +34,8 @@ async def by_grant(connection: Connection, grant_id: int) -> GivenCode:
     """The grant, locked; raises NotFoundError."""
     cursor = await connection.execute(
         """SELECT g.id, g.program_id, g.store_id, g.state, c.code, c.external_id, c.coupon_external_id, c.is_shared,
-               g.attempts > 0 OR c.pushed_at IS NOT NULL AS is_in_store, c.revoked_at, g.state_reason,
+               g.attempts > 0 OR c.pushed_at IS NOT NULL AS is_in_store, c.revoked_at,
+               CASE WHEN g.state = 'revoked' THEN g.state_reason END AS outcome,
                NOT c.is_shared AND v.benefit ->> 'kind' = ANY(%s) AS is_value
            FROM grants g JOIN promotion_codes c ON c.store_id = g.store_id AND c.grant_id = g.id
                AND c.replaced_at IS NULL
@@ -55,7 +56,7 @@ async def by_grant(connection: Connection, grant_id: int) -> GivenCode:
         found["is_shared"],
         found["is_value"],
         found["revoked_at"],
-        found["state_reason"],
+        found["outcome"],
     )
 
 
@@ -66,7 +67,9 @@ async def mark(connection: Connection, given: GivenCode, now: datetime) -> None:
     """
     values = {"store": given.store_id, "grant": given.grant_id, "is_value": given.is_value, "now": now}
     await connection.execute(
-        "UPDATE grants SET state = 'revoked' WHERE store_id = %(store)s AND id = %(grant)s", values
+        """UPDATE grants SET state = 'revoked', state_reason = CASE WHEN state = 'revoked' THEN state_reason END
+           WHERE store_id = %(store)s AND id = %(grant)s""",
+        values,
     )
     await connection.execute(
         """UPDATE promotion_codes

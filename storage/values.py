@@ -63,11 +63,14 @@ async def record_refused(connection: Connection, store_id: int, grant_id: int, r
     )
 
 
-async def postpone(connection: Connection, store_id: int, grant_id: int, until: datetime) -> None:
-    """Lets the grant wait."""
+async def postpone(
+    connection: Connection, store_id: int, grant_id: int, until: datetime, reason: str
+) -> None:
+    """Lets the grant wait; why is shown with it."""
     await connection.execute(
-        "UPDATE grants SET try_after = %s WHERE store_id = %s AND id = %s AND state = 'decided'",
-        (until, store_id, grant_id),
+        """UPDATE grants SET try_after = %s, state_reason = %s
+           WHERE store_id = %s AND id = %s AND state = 'decided'""",
+        (until, reason, store_id, grant_id),
     )
 
 

@@ -22,6 +22,7 @@ from sync.services import Services
 # Longer than a request may take, with all its waiting for a turn.
 SETTLES = timedelta(minutes=5)
 _UNTIL_IT_CAN = timedelta(hours=1)
+_UNKNOWN = "Whether the store has given it is not known yet; it is looked for in some minutes."
 
 CAPABILITY_OF = {
     BenefitKind.STORE_CREDIT: Capability.STORE_CREDIT,
@@ -40,24 +41,24 @@ class Giver:
 
         Raises RetryLaterError and AccessRevokedError.
         """
-        if self._is_lacking(draft):
-            return await self._wait(grant, self._services.clock() + _UNTIL_IT_CAN)
+        if reason := self._lacking(draft):
+            return await self._wait(grant, self._services.clock() + _UNTIL_IT_CAN, reason)
         try:
             external_id = await self._found_or_given(grant, draft)
-        except RetryLaterError:
+        except RetryLaterError as error:
             # Those after it have their turn before it is looked for.
-            await self._wait(grant, self._services.clock() + SETTLES)
+            await self._wait(grant, self._services.clock() + SETTLES, f"{_UNKNOWN} {error}")
             raise
         except RefusedError as error:
             # Perhaps a permission was taken away, or the feature switched off: then this one waits, as all others.
             self._store = await ask_for_facts(self._services, self._store)
-            if self._is_lacking(draft):
-                return await self._wait(grant, self._services.clock() + _UNTIL_IT_CAN)
+            if reason := self._lacking(draft):
+                return await self._wait(grant, self._services.clock() + _UNTIL_IT_CAN, reason)
             async with self._services.database.transaction() as connection:
                 await values.record_refused(connection, self._store.id, grant.id, str(error))
             return "refused"
         if external_id is None:
-            return await self._wait(grant, (grant.asked_at or self._services.clock()) + SETTLES)
+            return await self._wait(grant, (grant.asked_at or self._services.clock()) + SETTLES, _UNKNOWN)
         async with self._services.database.transaction() as connection:
             now = self._services.clock()
             await values.record_given(connection, self._store.id, grant.id, external_id, now)
@@ -78,11 +79,11 @@ class Giver:
             is_ours = await values.note_asked(connection, self._store.id, grant, now)
         return await platform.give(draft, now) if is_ours else None
 
-    def _is_lacking(self, draft: CodeDraft) -> bool:
+    def _lacking(self, draft: CodeDraft) -> str | None:
         lacks = self._services.connector(self._store).lacks(self._store.settings)
-        return CAPABILITY_OF[draft.benefit.kind] in lacks
+        return lacks.get(CAPABILITY_OF[draft.benefit.kind])
 
-    async def _wait(self, grant: GrantToPush, until: datetime) -> Literal["waiting"]:
+    async def _wait(self, grant: GrantToPush, until: datetime, reason: str) -> Literal["waiting"]:
         async with self._services.database.transaction() as connection:
-            await values.postpone(connection, self._store.id, grant.id, until)
+            await values.postpone(connection, self._store.id, grant.id, until, reason)
         return "waiting"

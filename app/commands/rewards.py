@@ -43,6 +43,10 @@ async def rewards_list(services: Services, store_id: int, as_json: bool) -> None
         output.document({"store": store_id, "rewards": [document(reward) for reward in found]})
         return
     show(found)
+    for reward in (reward for reward in found if reward.is_on):
+        for note in await _notes(services, store.program_id, reward.terms):
+            if note.is_left_out:
+                output.say(f"\n{reward.name}: nobody gets it in {note.store_name}. {note.note}")
     if not found:
         output.say(
             f'No rewards yet: perennial rewards add {store_id} --name "Birthday gift" --trigger birthday --percent 10'

@@ -110,6 +110,14 @@ async def test_a_shop_that_cannot_give_it_yet_says_what_to_do(
     assert "Settings, Customer accounts" in await owner.failed(*ADD, "--store-credit", "10")
     boutique.credit.is_on = True
     await owner.read(*ADD, "--store-credit", "10")
+    assert "nobody gets it" not in await owner.said("rewards", "list", "1")
+    boutique.credit.is_on = False
+    await owner.read("reconcile", "1")
+    said = " ".join((await owner.said("rewards", "list", "1")).split())
+    assert "Gift: nobody gets it in" in said
+    assert "Settings, Customer accounts" in said
+    [run] = (await owner.read("occasions", "run"))["rewards"]
+    assert "Settings, Customer accounts" in run["left_out"]
 
 
 async def test_another_platform_says_that_it_has_no_such_thing(merchant: CommandLine) -> None:

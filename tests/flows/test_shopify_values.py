@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rewards.errors import InvalidInputError, RetryLaterError
+from rewards.errors import InvalidInputError, RefusedError, RetryLaterError
 from rewards.records import Benefit, BenefitKind, Binding
 from sandbox.shopify import ShopifySandbox
 from storage import grant_lists, values
@@ -173,6 +173,9 @@ async def test_a_permission_taken_away_lets_gifts_wait_until_it_is_back(
     assert waiting
     assert {code["state"] for code in waiting} == {"decided"}
     assert given(sandbox) == {}
+    async with stage.services.database.transaction() as connection:
+        shown = await grant_lists.grants_of(connection, shop.store.id)
+    assert all("lacks the permissions for it" in (grant.state_reason or "") for grant in shown)
     sandbox.grant_scopes(*granted)
     await stage.settle()
     stage.clock.passes(hours=1, minutes=1)
@@ -326,6 +329,9 @@ async def test_a_gift_that_may_be_on_its_way_is_not_taken_back_yet(stage: Stage)
     (row,) = await stage.rows(
         "SELECT grant_id AS id FROM promotion_codes WHERE asked_at IS NOT NULL ORDER BY 1"
     )
+    async with stage.services.database.transaction() as connection:
+        shown = {grant.id: grant for grant in await grant_lists.grants_of(connection, shop.store.id)}
+    assert "not known yet" in (shown[row["id"]].state_reason or "")
     with pytest.raises(RetryLaterError, match="shown as delivered"):
         await revoke_grant(stage.services, row["id"], actor="merchant")
     stage.clock.passes(minutes=MINUTES)
@@ -343,3 +349,41 @@ async def test_what_has_run_out_is_not_taken_back(stage: Stage) -> None:
     with pytest.raises(InvalidInputError, match="run out already"):
         await revoke_grant(stage.services, row["id"], actor="merchant")
     assert (await shop.codes())[0]["state"] == "delivered"
+
+
+@BOTH
+async def test_what_the_shop_does_not_let_us_take_back_stays_given(stage: Stage, benefit: Benefit) -> None:
+    shop, sandbox = await with_reward(stage, benefit)
+    await stage.tick()
+    granted = list(sandbox.oauth.scopes)
+    sandbox.oauth.scopes[:] = [
+        scope.replace("write_", "read_") if "gift" in scope or "credit" in scope else scope
+        for scope in granted
+    ]
+    (row,) = await stage.rows("SELECT min(id) AS id FROM grants")
+    with pytest.raises(RefusedError, match="lacks a permission"):
+        await revoke_grant(stage.services, row["id"], actor="merchant")
+    await all_delivered(shop, sandbox)
+    events = await stage.rows("SELECT action FROM audit_events WHERE action LIKE 'grant.%%' ORDER BY id")
+    assert [event["action"] for event in events] == ["grant.revoked", "grant.not_taken_back"]
+    sandbox.oauth.scopes[:] = granted
+    assert (await revoke_grant(stage.services, row["id"], actor="merchant")).outcome
+
+
+@BOTH
+async def test_a_grant_that_was_not_given_yet_is_taken_back_before_it_is(
+    stage: Stage, benefit: Benefit
+) -> None:
+    shop, sandbox = await with_reward(stage, benefit)
+    sandbox.oauth.scopes[:] = [
+        scope for scope in sandbox.oauth.scopes if "gift" not in scope and "credit" not in scope
+    ]
+    await stage.tick()
+    first, *_ = await shop.codes()
+    await stage.rows(
+        "UPDATE promotion_codes SET asked_at = NULL RETURNING id"
+    )  # it waits, and was not asked for
+    (row,) = await stage.rows("SELECT min(id) AS id FROM grants")
+    assert (await revoke_grant(stage.services, row["id"], actor="merchant")).outcome is None
+    assert (await shop.codes())[0]["state"] == "revoked"
+    assert first["customer"] not in given(sandbox)
