@@ -24,7 +24,7 @@ class Till:
         self._redeemed = redeemed
         self._delayed: dict[str, SessionRow] = {}
         self._failed: dict[str, SessionRow] = {}
-        self._subscribed: dict[str, InvoiceRow] = {}
+        self._subscribed: dict[str, tuple[InvoiceRow, int]] = {}  # the first invoice, the price of a period
 
     # -- Checkout ----------------------------------------------------------------------------------------------------
 
@@ -162,9 +162,12 @@ class Till:
     # -- subscriptions -----------------------------------------------------------------------------------------------
 
     def subscribe(self, body: Mapping[str, object]) -> dict[str, object]:
-        """A Checkout session in subscription mode: its first invoice carries the code. Body as `place_order`."""
-        account, subtotal = self.account, int(str(body["subtotal_minor"]))
-        customer, email, code = self._shopper_and_code(body, subtotal)
+        """A Checkout session in subscription mode: its first invoice carries the code. Body as `place_order`, and
+        "trial": the first period costs nothing.
+        """
+        account, price = self.account, int(str(body["subtotal_minor"]))
+        customer, email, code = self._shopper_and_code(body, price)
+        subtotal = 0 if body.get("trial") else price
         if customer is None:
             customer = account.create_customer({"email": email})  # as Checkout does for subscriptions
         discount = code.coupon.off(subtotal) if code else 0
@@ -189,14 +192,14 @@ class Till:
         account.tell("checkout.session.completed", session)
         if code:
             self._redeem(code)
-        self._subscribed[subscription] = invoice
+        self._subscribed[subscription] = (invoice, price)
         return {"subscription": subscription, "order": invoice.payment_intent or invoice.id}
 
     def renew(self, subscription: str) -> str:
         """The next period at the full price: coupons of ours last for one invoice. The order."""
-        first = self._subscribed[subscription]
+        first, price = self._subscribed[subscription]
         customer = self.account.customers.get(first.customer, "customer")
-        invoice = self._bill(customer, subscription, first.subtotal, 0, None)
+        invoice = self._bill(customer, subscription, price, 0, None)
         invoice.is_first = False
         return invoice.payment_intent or invoice.id
 

@@ -2,7 +2,7 @@
 
 An invoice's money is told by its charges, so it counts none itself: it adds the promotion codes, tax and discount to
 the purchase of its payment intent, as a Checkout session does. Since 2025-03-31 an invoice names neither its payment
-nor (in events) its codes, so one on which something was taken off is read again with both expanded.
+nor (in events) its codes, so one with a discount is read again with both expanded.
 Source: docs.stripe.com/changelog/basil/2025-03-31/add-support-for-multiple-partial-payments-on-invoices.
 """
 
@@ -81,8 +81,8 @@ class Dispute(msgspec.Struct, gc=False):
 
 
 def invoice_paid(invoice: Invoice) -> LookAgain | Ignored:
-    """What the event of a paid invoice asks for."""
-    if any(each.amount > 0 for each in invoice.total_discount_amounts or ()):
+    """What the event of a paid invoice asks for; a code on one of nothing, as of a trial, is used all the same."""
+    if invoice.total_discount_amounts:
         return LookAgain(INVOICE, invoice.id)
     return Ignored("an invoice without a discount: its payment is told by its charge")
 

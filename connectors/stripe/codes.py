@@ -18,7 +18,7 @@ from stripe.params import CouponUpdateParams
 
 from connectors.base import StoreOptions
 from connectors.stripe import drafts as drafted
-from connectors.stripe import mapping
+from connectors.stripe import errors, mapping
 from connectors.stripe.client import Client, Operation
 from connectors.stripe.finding import EXPAND_COUPON, Finder
 from connectors.stripe.mapping import CouponObject, PromotionCode
@@ -151,7 +151,7 @@ class Codes:
                 coupon = self._coupons[draft.reward_key]
                 return await self._make(draft, coupon.id, draft.idempotency_key, look_first=look_first)
             except RefusedError as refusal:
-                if refusal.code != "resource_missing":
+                if refusal.code != "resource_missing" or errors.is_about(refusal, "customer"):
                     raise
             # The coupon was deleted since we looked at it.
             coupon = await self._coupon(draft)
@@ -208,6 +208,12 @@ def _pushed(code: PromotionCode) -> PushedCode:
 
 def _in_words(refusal: RefusedError) -> RefusedError:
     """The refusal, with what to do where that is known."""
+    if refusal.code == "resource_missing" and errors.is_about(refusal, "customer"):
+        return RefusedError(
+            "The member's Customer is gone from Stripe (resource_missing), and a bound code is for it alone. Take it back "
+            "with `perennial codes revoke`, or give the reward's codes as open ones.",
+            code=refusal.code,
+        )
     if refusal.code != "resource_already_exists":
         return refusal
     return RefusedError(

@@ -89,6 +89,11 @@ def from_answer(status: int, body: bytes | str | None, headers: Mapping[str, str
     return refusal
 
 
+def is_about(refusal: RefusedError, param: str) -> bool:
+    """True if Stripe named this parameter in its refusal."""
+    return f", about {param}" in str(refusal)
+
+
 def unreachable() -> RetryLaterError:
     """No answer, or one that broke off."""
     return RetryLaterError("Stripe could not be reached.")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from connectors.stripe.billing import EXPAND_INVOICE
 from connectors.stripe.client import Client, Operation
 from connectors.stripe.errors import MISSING_PERMISSION
 from connectors.stripe.mapping import Deleted
@@ -34,6 +35,7 @@ class Permission:
     lost: str
     is_needed: bool = False  # without it nothing can be installed
     path: str = ""  # a list that needs it
+    expand: Sequence[str] = ()  # and what is expanded in it
     update: Operation | None = None  # or an update that needs it
 
 
@@ -78,7 +80,11 @@ PERMISSIONS = (
         update=lambda sdk: sdk.v1.promotion_codes.update_async("promo_" + _NOBODY, {}),
     ),
     Permission(
-        "invoice_read", "Invoices: Read", "codes used on invoices and subscriptions stay unknown", path="/v1/invoices"
+        "invoice_read",
+        "Invoices: Read",
+        "codes used on invoices and subscriptions stay unknown",
+        path="/v1/invoices",
+        expand=EXPAND_INVOICE,
     ),
     Permission("dispute_read", "Disputes: Read", "disputed payments keep their points", path="/v1/disputes"),
 )  # fmt: skip
@@ -107,7 +113,8 @@ def notice(permission: Permission) -> str:
 async def _has(client: Client, permission: Permission) -> bool:
     try:
         if permission.update is None:
-            await client.page(permission.path, {"limit": "1"}, _anything)
+            expand = {f"expand[{i}]": f"data.{name}" for i, name in enumerate(permission.expand)}
+            await client.page(permission.path, {"limit": "1", **expand}, _anything)
         else:
             await client.call("POST " + permission.name, permission.update, Deleted)
     except RefusedError as refusal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -9,9 +10,12 @@ import pytest
 from rewards.records import Benefit, BenefitKind, Binding
 from sandbox.server import CheckoutRefused
 from sandbox.stripe import StripeSandbox
+from sandbox.world import Seed, World
 from sync.history import run_import
+from sync.install import connect
+from sync.reward_changes import change_reward
 from sync.verify import verify_codes
-from tests.flows.stage import Shop, Stage
+from tests.flows.stage import Clock, Shop, Stage
 
 ALL = Benefit(BenefitKind.PERCENTAGE, basis_points=10_000)
 
@@ -313,3 +317,122 @@ async def test_a_code_taken_by_a_twin_goes_in_when_the_twin_is_switched_off(stag
     assert [each.repaired for each in report.differences] == [True]
     assert (await verify_codes(stage.services, shop.store.id)).differences == []
     assert len(await shop.codes()) == 1 + len(others)
+
+
+async def test_a_trial_uses_its_code_on_the_first_invoice_of_nothing(stage: Stage) -> None:
+    shop, sandbox = await with_codes(stage)
+    mine, *_ = await shop.codes()
+    before = await count_paid(stage, shop)
+    sandbox.till.subscribe(
+        {"customer": mine["customer"], "subtotal_minor": 3_000, "code": mine["code"], "trial": True}
+    )
+    await stage.settle()
+    assert (await shop.codes())[0]["state"] == "redeemed"
+    assert await count_paid(stage, shop) == before
+
+
+async def test_a_refund_that_failed_gives_the_points_back(stage: Stage) -> None:
+    shop = await stage.open(StripeSandbox)
+    sandbox = cast(StripeSandbox, shop.sandbox)
+    await shop.earns()
+    order = await shop.buys(sandbox.world.people[1].email, 5_000)
+    await stage.settle()
+    earned = sum((await shop.books()).net.values())
+    await shop.ask("refund", order=order, total_minor=2_000)
+    await stage.settle()
+    assert 0 < sum((await shop.books()).net.values()) < earned
+    stage.clock.passes(days=2)
+    sandbox.fail_refund(sandbox.account.refunds.rows[-1].id)
+    await shop.ask("replay")
+    await stage.settle()
+    assert sum((await shop.books()).net.values()) == earned
+    await shop.reads_history()
+    assert sum((await shop.books()).net.values()) == earned
+
+
+async def test_a_changed_benefit_is_a_new_coupon_and_leaves_codes_that_are_out_as_they_are(
+    stage: Stage,
+) -> None:
+    shop = await stage.open(StripeSandbox, customers=1_200, orders=60, birthday_share=1.0)
+    account = cast(StripeSandbox, shop.sandbox).account
+    reward = await shop.rewards("birthday", validity_days=10)
+    await stage.tick()
+    before = {code["code"] for code in await shop.codes()}
+    await change_reward(
+        stage.services,
+        shop.store.program_id,
+        reward.id,
+        terms=replace(reward.terms, benefit=Benefit(BenefitKind.PERCENTAGE, basis_points=2_500)),
+        actor="test",
+    )
+    await stage.days_pass(1)
+    after = {code["code"] for code in await shop.codes()} - before
+    assert before
+    assert after
+    given = {code.code: code.coupon for code in account.codes if code.metadata}
+    assert {given[text].percent_off for text in before} == {10.0}
+    assert {given[text].percent_off for text in after} == {25.0}
+    assert len({coupon.id for coupon in given.values()}) == 2
+    assert (await verify_codes(stage.services, shop.store.id)).differences == []
+
+
+async def test_a_member_whose_customer_is_gone_is_told_of_and_holds_up_nobody(stage: Stage) -> None:
+    shop = await stage.open(StripeSandbox, customers=90, orders=60, birthday_share=1.0)
+    account = cast(StripeSandbox, shop.sandbox).account
+    await shop.loses_webhooks()
+    person, *_ = shop.sandbox.world.birthdays_due(shop.sandbox.world.seed.today, 0)
+    account.delete_customer(f"cus_Sbx{person.number:011d}")
+    await shop.rewards("birthday", validity_days=10)
+    await stage.tick()
+    found = await stage.rows(
+        "SELECT state, state_reason FROM grants WHERE store_id = %s ORDER BY state", shop.store.id
+    )
+    assert [row["state"] for row in found] == ["failed", *["pushed"] * (len(found) - 1)]
+    assert len(found) > 1
+    assert "Customer is gone from Stripe" in found[0]["state_reason"]
+
+
+class LiveStripe(StripeSandbox):
+    """An account with real money: its webhooks want https, which the stage does not speak."""
+
+    def __init__(self, world: World, *, clock: Clock) -> None:
+        super().__init__(world, clock=clock, mode="live")
+
+
+async def test_a_live_account_without_public_https_is_polled_and_misses_nothing(stage: Stage) -> None:
+    seed = Seed(number=3, customers=90, orders=60, birthday_share=1.0, now=stage.clock.now)
+    sandbox = LiveStripe(World(seed, base_is_total=True), clock=stage.clock)
+    sandbox.limiter_on = False
+    await stage.exits.enter_async_context(sandbox)
+    answers = {**sandbox.connect_answers(), "setting:requests_per_second": "0"}
+    made = await connect(stage.services, "stripe", answers)
+    assert made.webhook_address is None
+    assert made.webhook_note
+    assert "public https address" in made.webhook_note
+    shop = Shop(stage, sandbox, made.store)
+    stage.shops.append(shop)
+    await shop.reads_history()
+    await shop.earns()
+    await shop.rewards("birthday", validity_days=10)
+    await stage.tick()
+    mine, *_ = await shop.codes()
+    order = await shop.buys(mine["email"], 5_000, mine["code"])
+    sandbox.account.update_customer(mine["customer"], {"metadata": {"birthday": "1990-12-24"}})
+    assert (await shop.codes())[0]["state"] == "pushed"
+    stage.clock.passes(minutes=20)
+    await stage.tick()
+    assert (await shop.codes())[0]["state"] == "redeemed"
+    earned = sum((await shop.books()).net.values())
+    assert earned > 0
+    changed = await stage.rows(
+        """SELECT m.birthday_md FROM members m JOIN store_customers sc ON sc.member_id = m.id
+           WHERE sc.external_id = %s AND sc.store_id = %s""",
+        mine["customer"],
+        shop.store.id,
+    )
+    assert [row["birthday_md"] for row in changed] == [1224]
+    await shop.ask("cancel", order=order)
+    stage.clock.passes(minutes=20)
+    await stage.tick()
+    assert sum((await shop.books()).net.values()) == 0
+    assert sandbox.account.endpoints.rows == []
