@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import aiohttp
 import pytest
@@ -47,6 +48,25 @@ async def test_in_test_mode_all_endpoints_share_one_pace() -> None:
 async def test_a_pace_of_nothing_is_no_limit() -> None:
     limits = Limits(LocalTurns(), is_live=False, requests_per_second=0)
     assert await seconds_for(limits, ["a"] * 500) < 1
+
+
+async def test_requests_that_are_late_do_not_meet_those_on_time_in_one_second() -> None:
+    """The process stands still for a while: what it had to send then goes at once, but not on top of the rate."""
+    limits, clock = (
+        Limits(LocalTurns(), is_live=False, requests_per_second=40),
+        asyncio.get_running_loop().time,
+    )
+    sent: list[float] = []
+
+    async def send() -> None:
+        await limits.turn("a")
+        sent.append(clock())
+        if len(sent) == 10:
+            time.sleep(0.2)  # noqa: ASYNC251 - as a busy machine would
+
+    await asyncio.gather(*(send() for _ in range(60)))
+    assert sent[17] - sent[10] < 0.1, "they were late, and went at once"
+    assert all(later - first >= 1 for first, later in zip(sent, sent[40:], strict=False))
 
 
 REASONS = {
