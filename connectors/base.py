@@ -524,6 +524,8 @@ class Connector:
     explains: Mapping[Capability | Binding, str] = field(default_factory=dict)
     # How many open codes one push takes, where many of them share a discount and cost less together.
     open_push_size: int | None = None
+    # How many pushes may be under way at a time: more than one where none of them makes what another looks for first.
+    pushes_at_once: int = 1
     # Why this platform cannot give a benefit that its capabilities allow, in words for the merchant; None when it can.
     # The settings are the store's: its own limits are among them.
     refuses: Callable[[Benefit, Mapping[str, str]], str | None] = lambda benefit, settings: None

@@ -7,14 +7,16 @@ with the same draft, and the store finds what it made before.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Self
 
 from connectors.base import Connector, Store
 from rewards.codes import grant_key, promotion_code
-from rewards.errors import AccessRevokedError, RefusedError, RetryLaterError
+from rewards.errors import AccessRevokedError, PlatformError, RefusedError, RetryLaterError
 from rewards.occasions import local_today
 from rewards.records import Binding, CodeDraft, PushedCode
 from storage import code_keys, grants, returned, rewards, stores
@@ -117,72 +119,132 @@ async def _renew_returned(services: Services, store: StoreRow) -> None:
 
 
 async def _push_all(services: Services, store: StoreRow, progress: Progress | None) -> PushReport:
-    platform, connector = services.open_store(store), services.connector(store)
-    size = max(connector.push_size, connector.open_push_size or 0)
-    today = local_today(services.clock(), store.time_zone)
     # What becomes due, or may be tried again, while this runs is for the next run: so this one ends.
     started = services.clock()
     async with services.database.transaction() as connection:
-        total = await grants.count_to_push(connection, store.id, today, started)
-    pushed = failed = 0
+        today = local_today(started, store.time_zone)
+        tally = _Tally(progress, await grants.count_to_push(connection, store.id, today, started))
+    platform, connector = services.open_store(store), services.connector(store)
     giver = Giver(services, store, platform)
-    pipeline = _Pipeline(services, store, size, started)
-    async with pipeline:
+    async with _Pipeline(services, store, platform, started, tally) as pipeline:
         while pairs := await pipeline.claimed():
             for batch in _batches(connector, [pair for pair in pairs if not pair[1].benefit.is_value]):
-                answers = await _push(platform, [draft for _, draft in batch])
-                await pipeline.record([grant for grant, _ in batch], answers)
-                refused = sum(1 for answer in answers if answer.refused is not None)
-                pushed, failed = pushed + len(answers) - refused, failed + refused
-                if progress is not None:
-                    progress(pushed + failed, max(total, pushed + failed))
-            for pair in (pair for pair in pairs if pair[1].benefit.is_value):
-                outcome = await giver.give(*pair)
-                pushed, failed = pushed + (outcome == "given"), failed + (outcome == "refused")
-                if progress is not None:
-                    progress(pushed + failed, max(total, pushed + failed))
-    return PushReport(pushed=pushed, failed=failed)
+                await pipeline.push(batch)
+            for grant, draft in (pair for pair in pairs if pair[1].benefit.is_value):
+                outcome = await giver.give(grant, draft)
+                pipeline.settled([grant])
+                tally.add(pushed=outcome == "given", failed=outcome == "refused")
+        await pipeline.finish()
+    return PushReport(pushed=tally.pushed, failed=tally.failed)
+
+
+@dataclass
+class _Tally:
+    """How many codes of about so many have had their turn."""
+
+    progress: Progress | None
+    total: int
+    pushed: int = 0
+    failed: int = 0
+
+    def add(self, pushed: int, failed: int) -> None:
+        """Some more; whoever watches is told."""
+        self.pushed, self.failed = self.pushed + pushed, self.failed + failed
+        if self.progress is not None:
+            done = self.pushed + self.failed
+            self.progress(done, max(self.total, done))
 
 
 class _Pipeline:
     """Claims the next grants and records the last answers while the platform is asked: its pace is not kept waiting.
 
-    What was answered is recorded also when the next answers fail.
+    What was answered is recorded also when other answers fail.
     """
 
-    def __init__(self, services: Services, store: StoreRow, size: int, started: datetime) -> None:
-        self._services, self._store, self._size, self._started = services, store, size, started
+    def __init__(
+        self, services: Services, store: StoreRow, platform: Store, started: datetime, tally: _Tally
+    ) -> None:
+        self._services, self._store, self._platform = services, store, platform
+        self._started, self._tally = started, tally
+        self._connector = services.connector(store)
         self._claiming: asyncio.Task[list[_Pair]] | None = None
+        self._pushes: deque[tuple[Sequence[GrantToPush], asyncio.Task[list[PushedCode]]]] = deque()
         self._recording: asyncio.Task[None] | None = None
-        # Claimed and perhaps not recorded yet: those in hand and those before them.
-        self._in_hand: list[int] = []
+        self._unrecorded: set[int] = set()  # claimed, and perhaps not recorded yet
 
-    async def __aenter__(self) -> None:
-        return None
+    async def __aenter__(self) -> Self:
+        return self
 
-    async def __aexit__(self, *_: object) -> None:
-        if self._claiming is not None:
-            self._claiming.cancel()
-            await asyncio.gather(self._claiming, return_exceptions=True)
-        if self._recording is not None:
-            await self._recording
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            await self._end_pushes(are_wanted=kind is not None and issubclass(kind, PlatformError))
+        finally:
+            if self._claiming is not None:
+                self._claiming.cancel()
+                await asyncio.gather(self._claiming, return_exceptions=True)
+            if self._recording is not None:
+                await self._recording
 
     async def claimed(self) -> list[_Pair]:
         """The next grants with their drafts; none when all have had their turn."""
-        pairs = await (self._claiming or self._claim([]))
-        ids = [grant.id for grant, _ in pairs]
-        self._claiming = self._claim([*self._in_hand, *ids]) if pairs else None
-        self._in_hand = ids
+        pairs = await (self._claiming or self._claim())
+        self._unrecorded |= {grant.id for grant, _ in pairs}
+        self._claiming = self._claim() if pairs else None
         return pairs
 
-    async def record(self, grants_asked: Sequence[GrantToPush], answers: Sequence[PushedCode]) -> None:
+    async def push(self, batch: Sequence[_Pair]) -> None:
+        """Has the codes made, as soon as no more pushes than the platform may have are under way."""
+        while len(self._pushes) >= self._connector.pushes_at_once:
+            await self._settle()
+        drafts = [draft for _, draft in batch]
+        self._pushes.append(
+            ([grant for grant, _ in batch], asyncio.create_task(_push(self._platform, drafts)))
+        )
+
+    def settled(self, those: Sequence[GrantToPush]) -> None:
+        """What became of these is recorded."""
+        self._unrecorded -= {grant.id for grant in those}
+
+    async def finish(self) -> None:
+        """Waits for all answers."""
+        while self._pushes:
+            await self._settle()
+
+    async def _settle(self) -> None:
+        """Waits for the answers of the push that was begun first."""
+        asked, asking = self._pushes[0]
+        answers = await asking
+        self._pushes.popleft()
+        await self._note(asked, answers)
+
+    async def _note(self, asked: Sequence[GrantToPush], answers: Sequence[PushedCode]) -> None:
         """Has the answers recorded, when those before them are."""
         if self._recording is not None:
             await self._recording
-        self._recording = asyncio.create_task(_record(self._services, self._store, grants_asked, answers))
+        self._recording = asyncio.create_task(self._record(asked, answers))
+        refused = sum(1 for answer in answers if answer.refused is not None)
+        self._tally.add(len(answers) - refused, refused)
 
-    def _claim(self, apart_from: list[int]) -> asyncio.Task[list[_Pair]]:
-        return asyncio.create_task(_claim(self._services, self._store, self._size, self._started, apart_from))
+    async def _end_pushes(self, *, are_wanted: bool) -> None:
+        """Waits for what is still under way when something failed; after anything but the platform's word it is given up."""
+        if not self._pushes:
+            return
+        for _, asking in self._pushes:
+            if not are_wanted:
+                asking.cancel()
+        await asyncio.wait([asking for _, asking in self._pushes])
+        for asked, asking in self._pushes:
+            if not asking.cancelled() and asking.exception() is None:
+                await self._note(asked, asking.result())
+
+    async def _record(self, asked: Sequence[GrantToPush], answers: Sequence[PushedCode]) -> None:
+        await _record(self._services, self._store, asked, answers)
+        self.settled(asked)
+
+    def _claim(self) -> asyncio.Task[list[_Pair]]:
+        size = max(self._connector.push_size, self._connector.open_push_size or 0)
+        apart_from = list(self._unrecorded)
+        return asyncio.create_task(_claim(self._services, self._store, size, self._started, apart_from))
 
 
 def _batches(connector: Connector, pairs: Sequence[_Pair]) -> Iterator[list[_Pair]]:

@@ -30,6 +30,7 @@ CONNECTOR = Connector(
     install=KeyInstall(),
     open_store=open_store,
     push_size=250,
+    pushes_at_once=2,  # else the account's pace would wait for the last answer of each
     default_settings={"birthday_key": "birthday"},
     explains=EXPLAINS,
     web=StripeWeb(),
