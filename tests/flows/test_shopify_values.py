@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from rewards.errors import InvalidInputError, RefusedError, RetryLaterError
 from rewards.records import Benefit, BenefitKind, Binding
+from sandbox.server import Faults
 from sandbox.shopify import ShopifySandbox
 from storage import grant_lists, values
 from storage.grants import GrantToPush
@@ -25,14 +28,14 @@ MUTATION = {
 MINUTES = SETTLES.total_seconds() / 60 + 1
 
 
-async def opened(stage: Stage) -> tuple[Shop, ShopifySandbox]:
-    shop = await stage.open(ShopifySandbox, customers=90, orders=60, birthday_share=1.0)
+async def opened(stage: Stage, customers: int = 90) -> tuple[Shop, ShopifySandbox]:
+    shop = await stage.open(ShopifySandbox, customers=customers, orders=60, birthday_share=1.0)
     assert isinstance(shop.sandbox, ShopifySandbox)
     return shop, shop.sandbox
 
 
-async def with_reward(stage: Stage, benefit: Benefit) -> tuple[Shop, ShopifySandbox]:
-    shop, sandbox = await opened(stage)
+async def with_reward(stage: Stage, benefit: Benefit, customers: int = 90) -> tuple[Shop, ShopifySandbox]:
+    shop, sandbox = await opened(stage, customers)
     await shop.rewards("birthday", benefit=benefit, binding=BINDING[benefit.kind], code_prefix="")
     return shop, sandbox
 
@@ -112,6 +115,35 @@ async def test_a_request_that_never_arrived_is_asked_again_when_it_is_certain(
     await stage.tick()
     assert (await shop.codes())[0]["state"] == "delivered"
     assert given(sandbox)[first["customer"]] == [1_000]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@BOTH
+async def test_in_a_storm_of_faults_nobody_ever_has_two_and_in_the_end_everybody_has_one(
+    stage: Stage, benefit: Benefit, seed: int
+) -> None:
+    shop, sandbox = await with_reward(stage, benefit, customers=400)
+    await stage.rows(
+        'UPDATE stores SET settings = settings || \'{"patience_seconds": "0"}\' WHERE id = %s RETURNING id',
+        shop.store.id,
+    )
+    chance = random.Random(seed)
+    for _ in range(12):
+        fault = chance.choice(["cut", "cut_answers", "server_errors", "malformed", "throttle", "unanswered"])
+        if fault == "unanswered":
+            sandbox.unanswered[MUTATION[benefit.kind]] = chance.randrange(1, 3)
+        else:
+            setattr(sandbox.faults, fault, 1)
+            sandbox.faults.spare = chance.randrange(6)
+        await stage.tick()
+        assert all(amounts == [1_000] for amounts in given(sandbox).values())
+        stage.clock.passes(minutes=chance.choice([1, 2, 4, 6]))
+    sandbox.faults = sandbox.hooks.faults = Faults()
+    sandbox.unanswered.clear()
+    for _ in range(3):
+        stage.clock.passes(minutes=MINUTES)
+        await stage.tick()
+    await all_delivered(shop, sandbox)
 
 
 async def test_what_nobody_can_tell_is_not_given_again_and_says_why(stage: Stage) -> None:
