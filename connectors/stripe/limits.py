@@ -53,7 +53,7 @@ class Limits:
     @property
     def per_list(self) -> float:
         """What one endpoint may take of the account's pace, in a second; 0: no limit."""
-        return self._per_endpoint or self._in_all
+        return _SHARE * (self._per_endpoint or self._in_all.limit)
 
     async def turn(self, endpoint: str) -> None:
         """Returns when a request to this endpoint may start."""
