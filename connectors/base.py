@@ -531,6 +531,8 @@ class Connector:
     refuses: Callable[[Benefit, Mapping[str, str]], str | None] = lambda benefit, settings: None
     # What of the capabilities a store with these settings lacks, and in words for the merchant what to do about it.
     lacks: Callable[[Mapping[str, str]], Mapping[Capability, str]] = lambda settings: {}
+    # What of a store's settings cannot be meant, in words that say what to write instead.
+    wrong_settings: Callable[[Mapping[str, str]], Sequence[str]] = lambda settings: ()
     web: WebInstall | None = None  # pages for merchants, below /install/<platform>
     # Which of the operator's settings sign webhooks of every store, beside what a store's own secrets sign.
     app_secrets: Sequence[str] = ()

@@ -83,6 +83,7 @@ async def install(
     """
     store_settings.check(installation.settings)
     connector = _connector(services, platform)
+    store_settings.check_for(connector, installation.settings, connector.default_settings)
     facts = await _facts(services, connector, installation)
     moved = await _moved(services, connector, installation, by_operator, moved_from)
     async with services.database.transaction() as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from connectors.base import Capability
+from connectors.base import Capability, Connector
 from rewards.errors import InvalidInputError
 from rewards.returns import Returns, returns_setting
 from storage import audit, refused, shown_points, stores
@@ -34,11 +34,19 @@ def check(settings: Mapping[str, str]) -> None:
             raise InvalidInputError(f"The setting {name} is {_ON} or {_OFF}.")
 
 
+def check_for(connector: Connector, settings: Mapping[str, str], held: Mapping[str, str]) -> None:
+    """Raises InvalidInputError for what the platform cannot mean, and did not complain of in what is `held`."""
+    known = connector.wrong_settings(held)
+    if wrong := [said for said in connector.wrong_settings({**held, **settings}) if said not in known]:
+        raise InvalidInputError(" ".join(wrong))
+
+
 async def change(services: Services, store_id: int, settings: Mapping[str, str], *, actor: str) -> StoreRow:
     """Sets these, keeps the others. Raises NotFoundError and InvalidInputError."""
     check(settings)
     async with services.database.transaction() as connection:
         store = await stores.by_id(connection, store_id)
+        check_for(services.connector(store), settings, store.settings)
         capabilities = services.connector(store).capabilities
         if writes_birthdays(settings) and Capability.WRITE_BIRTHDAY not in capabilities:
             otherwise = "Birthdays cannot be written into it."

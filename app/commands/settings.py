@@ -65,6 +65,10 @@ async def settings(
     output.table(["Setting", "Value"], sorted(store.settings.items()))
     if not store.settings:
         output.say("Nothing is chosen: all is as usual.")
+    if given:
+        output.say(
+            f"\nWhat was read before stays as it was read: `perennial sync {store_id} --full` reads it by these settings."
+        )
     for note in store_settings.notes(services, store):
         output.say(f"\n{note}")
 

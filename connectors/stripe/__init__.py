@@ -6,7 +6,7 @@ from connectors.base import Capability, Connector
 from connectors.stripe.drafts import EXPLAINS
 from connectors.stripe.install import KeyInstall
 from connectors.stripe.operator import StripeApp
-from connectors.stripe.store import open_store
+from connectors.stripe.store import open_store, wrong_settings
 from connectors.stripe.web import StripeWeb
 from connectors.stripe.webhooks import StripeWebhooks
 
@@ -33,6 +33,7 @@ CONNECTOR = Connector(
     pushes_at_once=2,  # else the account's pace would wait for the last answer of each
     default_settings={"birthday_key": "birthday"},
     explains=EXPLAINS,
+    wrong_settings=wrong_settings,
     web=StripeWeb(),
     app_secrets=("webhook_secret", "test_webhook_secret", "thin_webhook_secret", "test_thin_webhook_secret"),
     operators_app=StripeApp(),

@@ -37,6 +37,11 @@ async def account_of(client: Client) -> Account:
     return await client.call("GET /v1/account", lambda sdk: sdk.v1.accounts.retrieve_current_async(), Account)
 
 
+def wrong_settings(settings: Mapping[str, str]) -> list[str]:
+    """What of a store's settings cannot be meant, and what to write instead."""
+    return [said for said in (birthdays.problem(settings), drafts.problem(settings)) if said]
+
+
 class StripeStore:
     """One installed account in one mode."""
 
@@ -59,7 +64,7 @@ class StripeStore:
         asked = PERMISSIONS if self._client.keyring.is_of_app else (*PERMISSIONS, WEBHOOK_ENDPOINTS)
         lacking = await missing(self._client, asked)
         notices = [notice(each) for each in lacking]
-        notices += filter(None, (birthdays.problem(self._settings), drafts.problem(self._settings)))
+        notices += wrong_settings(self._settings)
         if not any(each.is_needed for each in lacking):
             notices += filter(None, [await allocation.notice(self._history, self._clock())])
         return replace(mapping.facts(account, self._mode), notices=tuple(notices))

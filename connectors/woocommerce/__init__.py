@@ -1,6 +1,7 @@
 """WooCommerce: keys handed over by the shop or pasted, signed webhooks, page windows, coupons bound to an e-mail."""
 
 from connectors.base import Connector
+from connectors.woocommerce.birthdays import wrong_settings
 from connectors.woocommerce.coupons import PUSH_SIZE
 from connectors.woocommerce.explains import CAPABILITIES, EXPLAINS
 from connectors.woocommerce.install import WooCommerceInstall
@@ -17,5 +18,6 @@ CONNECTOR = Connector(
     push_size=PUSH_SIZE,
     default_settings={"birthday_key": "birthday"},
     explains=EXPLAINS,
+    wrong_settings=wrong_settings,
     web=WooCommerceWeb(),
 )

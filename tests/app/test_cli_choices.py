@@ -125,10 +125,13 @@ async def test_a_stores_settings_are_shown_and_changed(merchant: CommandLine) ->
     assert "on_full_refund" in said
     assert "After a full refund we make a new code." in said
     assert "on_cancel" in await merchant.failed("settings", "1", "--set", "returns=maybe", status=2)
+    wrong = await merchant.failed("settings", "1", "--set", "birthday_format=whenever")
+    assert "birthday_format" in wrong
     assert "KEY=VALUE" in await merchant.failed("settings", "1", "--set", "returns", status=2)
     assert (await merchant.read("settings", "1"))["settings"] == after
     events = (await merchant.read("audit", "1"))["events"]
     assert [event["action"] for event in events].count("store.settings_changed") == 1
+    assert "sync 1 --full" in await merchant.said("settings", "1", "--set", "birthday_key=born")
 
 
 async def test_what_is_held_about_a_person_is_written_for_them_alone(

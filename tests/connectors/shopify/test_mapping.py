@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from connectors.shopify import customers, mapping
+from connectors.shopify import CONNECTOR, customers, mapping
 from rewards.records import Birthday, OrderStatus, RefundStatus
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -268,5 +268,6 @@ def test_a_setting_that_cannot_be_meant_is_told_and_counts_as_its_default() -> N
     told = " ".join(customers.complaints(wrong))
     assert "tag" in told
     assert "NAMESPACE.KEY" in told
+    assert " ".join(CONNECTOR.wrong_settings(wrong)) == told, "and refused when it is chosen"
     assert customers.CustomerRules.of(wrong) == customers.CustomerRules.of({})
     assert customers.complaints({"accounts": "tag:club", "birthday_key": "loyalty.born_on"}) == []
