@@ -27,7 +27,6 @@ _NEEDS = {
     "storeCreditAccountCredit": "write_store_credit_account_transactions",
     "storeCreditAccountDebit": "write_store_credit_account_transactions",
     "storeCreditAccount": "read_store_credit_accounts",
-    "storeCreditConfiguration": "read_store_credit_accounts",
 }
 
 

@@ -246,7 +246,6 @@ async def test_an_answer_that_is_never_sent_leaves_what_was_done() -> None:
     [
         ("write_gift_cards", "{ giftCardConfiguration { issueLimit { amount } } }"),
         ("write_gift_cards", "{ giftCards(first: 1) { nodes { id } } }"),
-        ("read_store_credit_accounts", "{ storeCreditConfiguration { storeCreditEnabled } }"),
         (
             "read_store_credit_accounts",
             '{ customer(id: "gid://shopify/Customer/7000000001") { storeCreditAccounts(first: 1) { nodes { id } } } }',
