@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from connectors.base import Noun, Page, Secret, StoreAccess, Subscription, Window
-from connectors.shopify import birthdays, permissions, subscriptions
+from connectors.shopify import birthdays, permissions, subscriptions, values
 from connectors.shopify.access import app_secrets
 from connectors.shopify.client import ShopifyClient
 from connectors.shopify.customers import ACCOUNTS_VERSION, CustomerRules, complaints
@@ -18,7 +18,6 @@ from connectors.shopify.history import History
 from connectors.shopify.looks import Looks
 from connectors.shopify.points import show_points
 from connectors.shopify.subscriptions import is_by_app
-from connectors.shopify.values import PERMISSIONS_PAGE, Values, abilities, permissions_page
 from rewards.changes import Change, LookAgain
 from rewards.records import Birthday, CodeDraft, Coupon, HeldValue, KnownCode, PushedCode, ShopFacts
 
@@ -54,7 +53,7 @@ class ShopifyStore:
     def __init__(self, access: StoreAccess, session: aiohttp.ClientSession) -> None:
         self._client = ShopifyClient(access, session)
         self._discounts = Discounts(self._client, access.options.currency, access.options.time_zone)
-        self._values = Values(self._client, access.options.settings, access.options.time_zone)
+        self._values = values.Values(self._client, access.options.settings, access.options.time_zone)
         self._access = access
         self._rules = CustomerRules.of(access.options.settings)
         self._history = History(self._client, self._discounts, self._rules)
@@ -73,10 +72,11 @@ class ShopifyStore:
             notices=(
                 *await permissions.notices(self._client, scopes),
                 *complaints(self._access.options.settings),
+                *values.complaints(self._access.options.settings),
             ),
             settings={
                 ACCOUNTS_VERSION: shop.customer_accounts_v2.customer_accounts_version,
-                **await abilities(self._client, scopes),
+                **await values.abilities(self._client, scopes),
                 **self._permissions_page(shop.myshopify_domain),
             },
         )
@@ -86,7 +86,7 @@ class ShopifyStore:
         client_id = self._access.app.get("client_id")
         if client_id is None or not is_by_app(self._access.options.settings, client_id):
             return {}
-        return {PERMISSIONS_PAGE: permissions_page(shop, client_id.reveal())}
+        return {values.PERMISSIONS_PAGE: values.permissions_page(shop, client_id.reveal())}
 
     async def look(self, thing: LookAgain) -> Sequence[Change]:
         """What a post only named."""

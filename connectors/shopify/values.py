@@ -127,6 +127,15 @@ def _ungranted(scopes: Sequence[str], settings: Mapping[str, str]) -> str:
     return f"The app lacks the permissions for it ({', '.join(scopes)}): {where}"
 
 
+def complaints(settings: Mapping[str, str]) -> list[str]:
+    """What is wrong with the merchant's setting, and what to write instead."""
+    if settings.get(TELL_CUSTOMERS, ON) in (ON, OFF):
+        return []
+    return [
+        f"The setting {TELL_CUSTOMERS} must be {ON} or {OFF}; until then Shopify tells customers of their gifts."
+    ]
+
+
 def why_not_value(benefit: Benefit, settings: Mapping[str, str]) -> str | None:
     """Why the shop does not give so much, in words for the merchant; None when it does. Its currency is checked before."""
     amount, currency = benefit.amount_minor or 0, benefit.currency or ""

@@ -112,6 +112,23 @@ async def test_customers_are_told_nothing_where_the_merchant_says_so() -> None:
         assert (account.transactions[0].is_told, card.sent_at) == (False, None)
 
 
+async def test_a_setting_that_says_neither_is_told_of_and_customers_are_told() -> None:
+    async with giving(tell_customers="maybe") as shop:
+        [notice] = (await shop.store_.facts()).notices
+        assert "tell_customers must be on or off" in notice
+        await shop.store_.give(shop.draft(CREDIT), NOW)
+        [account] = shop.sandbox.credit.accounts.values()
+        assert account.transactions[0].is_told
+
+
+async def test_a_customer_whose_address_we_do_not_see_is_not_sent_a_card() -> None:
+    """Shopify may refuse a recipient that it cannot write to."""
+    async with giving() as shop:
+        await shop.store_.give(replace(shop.draft(CARD), email=None), NOW)
+        [card] = shop.sandbox.cards.cards.values()
+        assert (card.customer, card.sent_at) == (shop.customer, None)
+
+
 async def test_a_member_without_a_customer_record_has_a_card_and_no_credit() -> None:
     async with giving() as shop:
         guest = replace(shop.draft(CARD), customer_external_id=None)
