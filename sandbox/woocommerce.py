@@ -26,11 +26,10 @@ from sandbox.woocommerce_records import (
     local_text,
     only,
 )
-from sandbox.woocommerce_shop import problem_answer
+from sandbox.woocommerce_shop import REST_PREFIX, problem_answer
 from sandbox.woocommerce_trade import WooCommerceTrade
 from sandbox.world import Person
 
-_API = "/wp-json/wc/v3"
 _NO_ROUTE = "No route was found matching the URL and request method."
 _NAMESPACES = ["oembed/1.0", "wc/v3", "wc/v1", "wc/store", "wc/store/v1", "wc/v2", "wp/v2"]
 
@@ -40,30 +39,33 @@ class WooCommerceSandbox(WooCommerceTrade):
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         self.grants.add_routes(router)
+        api = f"/{self.rest_prefix}/wc/v3"
         router.add_get("/", self._home)
-        router.add_get("/wp-json/", self._index)
+        router.add_get(f"/{self.rest_prefix}/", self._index)
         for noun in ("customers", "orders", "coupons", "webhooks"):
-            router.add_get(f"{_API}/{noun}", self._route(getattr(self, f"_list_{noun}")))
-            router.add_get(f"{_API}/{noun}/{{id:\\d+}}", self._route(getattr(self, f"_get_{noun}")))
+            router.add_get(f"{api}/{noun}", self._route(getattr(self, f"_list_{noun}")))
+            router.add_get(f"{api}/{noun}/{{id:\\d+}}", self._route(getattr(self, f"_get_{noun}")))
         for path, listed, one in (
             ("products/categories", self.catalogue.listed_categories, self.catalogue.category),
             ("products", self.catalogue.listed_products, self.catalogue.product),
         ):
-            router.add_get(f"{_API}/{path}", self._route(partial(self._list_catalogue, listed)))
-            router.add_get(f"{_API}/{path}/{{id:\\d+}}", self._route(partial(self._get_catalogue, one)))
-        router.add_get(f"{_API}/system_status", self._route(self._system_status))
-        router.add_get(f"{_API}/data/currencies/current", self._route(self._currency))
-        router.add_get(f"{_API}/settings/general/woocommerce_enable_coupons", self._route(self._setting))
-        router.add_post(f"{_API}/coupons", self._route(self._create_coupon))
-        router.add_post(f"{_API}/coupons/batch", self._route(self._batch_coupons))
-        router.add_post(f"{_API}/webhooks", self._route(self._create_webhook))
+            router.add_get(f"{api}/{path}", self._route(partial(self._list_catalogue, listed)))
+            router.add_get(f"{api}/{path}/{{id:\\d+}}", self._route(partial(self._get_catalogue, one)))
+        router.add_get(f"{api}/system_status", self._route(self._system_status))
+        router.add_get(f"{api}/data/currencies/current", self._route(self._currency))
+        router.add_get(f"{api}/settings/general/woocommerce_enable_coupons", self._route(self._setting))
+        router.add_post(f"{api}/coupons", self._route(self._create_coupon))
+        router.add_post(f"{api}/coupons/batch", self._route(self._batch_coupons))
+        router.add_post(f"{api}/webhooks", self._route(self._create_webhook))
         for method in ("PUT", "PATCH", "POST"):
-            router.add_route(method, f"{_API}/coupons/{{id:\\d+}}", self._route(self._update_coupon))
-            router.add_route(method, f"{_API}/customers/{{id:\\d+}}", self._route(self._update_customer))
-            router.add_route(method, f"{_API}/webhooks/{{id:\\d+}}", self._route(self._update_webhook))
-        router.add_delete(f"{_API}/coupons/{{id:\\d+}}", self._route(self._delete_coupon))
-        router.add_delete(f"{_API}/webhooks/{{id:\\d+}}", self._route(self._delete_webhook))
-        router.add_route("*", "/wp-json/{rest:.*}", self._route(self._nothing))
+            router.add_route(method, f"{api}/coupons/{{id:\\d+}}", self._route(self._update_coupon))
+            router.add_route(method, f"{api}/customers/{{id:\\d+}}", self._route(self._update_customer))
+            router.add_route(method, f"{api}/webhooks/{{id:\\d+}}", self._route(self._update_webhook))
+        router.add_delete(f"{api}/coupons/{{id:\\d+}}", self._route(self._delete_coupon))
+        router.add_delete(f"{api}/webhooks/{{id:\\d+}}", self._route(self._delete_webhook))
+        if self.rest_prefix != REST_PREFIX:
+            router.add_get(f"/{REST_PREFIX}/", self._no_page)
+        router.add_route("*", f"/{self.rest_prefix}/{{rest:.*}}", self._route(self._nothing))
 
     def _route(self, handler: Callable[..., Any]) -> Callable[[web.Request], Any]:
         """The handler behind the key check, with refusals as WordPress writes them."""
@@ -102,11 +104,20 @@ class WooCommerceSandbox(WooCommerceTrade):
         """The shop's front page; by `rest_route` the API where permalinks are plain."""
         if request.query.get("rest_route") == "/" and not self.blocks_rest:
             return self._index_answer(request)
-        return web.Response(text="<html>Tienda de prueba</html>", content_type="text/html")
+        return self._front_page()
+
+    def _front_page(self) -> web.Response:
+        """It tells where the API is, in a header."""
+        root = "index.php?rest_route=/" if self.has_plain_permalinks else f"{self.rest_prefix}/"
+        headers = {"Link": f'<{self.home or self.url}/{root}>; rel="https://api.w.org/"'}
+        return web.Response(text="<html>Tienda de prueba</html>", content_type="text/html", headers=headers)
+
+    async def _no_page(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(status=404, text="<html>Not Found</html>", content_type="text/html")
 
     async def _index(self, request: web.Request) -> web.StreamResponse:
-        if self.has_plain_permalinks:
-            return web.Response(status=404, text="<html>Not Found</html>", content_type="text/html")
+        if self.has_plain_permalinks:  # seen on real shops: the front page, as no address means anything
+            return self._front_page() if self.host.rewrites else await self._no_page(request)
         if self.blocks_rest:
             return problem_answer(Problem(401, "rest_login_required", "Only authenticated users."))
         return self._index_answer(request)
@@ -145,7 +156,7 @@ class WooCommerceSandbox(WooCommerceTrade):
 
     def _currency(self, request: web.Request) -> web.Response:
         code = self.world.seed.currency
-        root = f"{self.url}{_API}/data/currencies"
+        root = f"{self.url}/{self.rest_prefix}/wc/v3/data/currencies"
         entry_links = {
             "self": [{"href": f"{root}/{code}", "targetHints": {"allow": ["GET"]}}],
             "collection": [{"href": root}],

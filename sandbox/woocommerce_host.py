@@ -27,6 +27,7 @@ class Host:
     by another name.
     """
 
+    rewrites: bool = True  # unknown addresses go to WordPress; else the web server says 404
     strips_authorization: bool = False
     strips_totals: bool = False  # X-WP-Total and X-WP-TotalPages
     clock_off_seconds: int = 0

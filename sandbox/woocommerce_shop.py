@@ -21,6 +21,7 @@ from sandbox.woocommerce_orders import OrderBook
 from sandbox.woocommerce_records import FIRST_CUSTOMER, Json, customer_json
 from sandbox.world import EarningRule, Person, World
 
+REST_PREFIX = "wp-json"
 _OURS = "perennial_"  # coupons with a meta field of this beginning were made by the app
 
 
@@ -63,6 +64,7 @@ class WooCommerceShop(Sandbox):
         # What WooCommerce calls the shop; older ones than 8.4 have no such id, and a copy of a shop has the same.
         self.store_id: str | None = str(uuid.uuid4())
         self.has_plain_permalinks = False
+        self.rest_prefix = REST_PREFIX  # plugins change it; to be set before the start
         self.has_woocommerce = True
         self.blocks_rest = False
         self.names_time_zone = True

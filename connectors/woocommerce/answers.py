@@ -56,6 +56,10 @@ class MovedError(RefusedError):
         self.location = location
 
 
+class UnreadableError(RetryLaterError):
+    """What came is none of WooCommerce's answers."""
+
+
 class UnreachableError(RetryLaterError):
     """No connection came about."""
 

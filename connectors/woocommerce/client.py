@@ -22,6 +22,7 @@ from yarl import URL
 
 from connectors.base import Secret
 from connectors.woocommerce.answers import (
+    UnreadableError,
     failed_connection,
     hidden_refusal,
     json_in,
@@ -38,6 +39,9 @@ _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.25, 10.0
 # Signatures hold for 15 minutes: a clock that is further off than this is worth taking over, and telling of.
 CLOCK_SECONDS = 5 * 60
 
+
+# Where the API is, below the shop's address, unless a plugin has moved it.
+REST_ROOT = "wp-json/"
 
 T = TypeVar("T")
 
@@ -90,7 +94,7 @@ class Client:
         patience_seconds: float,
         timeout_seconds: float = 60.0,
         in_query: bool = False,
-        root: str = "wp-json/",
+        root: str = REST_ROOT,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._session = session
@@ -238,7 +242,7 @@ def _decoded(method: str, content: bytes, decode: Callable[[bytes], T]) -> T:
             return decode(found)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             pass
-    raise RetryLaterError("The shop's answer cannot be read. If this stays, look for PHP warnings in it.")
+    raise UnreadableError("The shop's answer cannot be read. If this stays, look for PHP warnings in it.")
 
 
 def _number(text: str) -> int:

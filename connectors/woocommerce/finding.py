@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -11,8 +12,8 @@ import msgspec
 
 from connectors.addresses import refuse_private
 from connectors.base import Secret
-from connectors.woocommerce.answers import CertificateError, MovedError, UnreachableError
-from connectors.woocommerce.client import Client
+from connectors.woocommerce.answers import CertificateError, MovedError, UnreachableError, UnreadableError
+from connectors.woocommerce.client import REST_ROOT, Client
 from connectors.woocommerce.mapping import IndexData
 from connectors.woocommerce.pace import Pace
 from rewards.errors import AccessRevokedError, InvalidInputError, PlatformError, RefusedError
@@ -24,6 +25,10 @@ _MOST_MOVES = 4
 API = "wc/v3"
 _PORTS = {"http": 80, "https": 443}
 # What people copy from their browser instead of the shop's address.
+# What a plugin may have made of wp-json.
+_ROOT = re.compile(r"[A-Za-z0-9._~-]{1,60}(/[A-Za-z0-9._~-]{1,60}){0,3}")
+_BY_PARAMETER = "?rest_route="
+_FRONT_PAGE_TIMEOUT = aiohttp.ClientTimeout(total=20)
 _PAGES = re.compile(r"/(wp-admin|wp-login\.php|wp-json|wc-auth|index\.php)(/.*)?$")
 _NO_SHOP = "There is no WooCommerce API at this address; check it, that WooCommerce is active and that permalinks are not plain."
 _PLAIN = (
@@ -39,10 +44,11 @@ _BLOCKED = (
 
 @dataclass(frozen=True, slots=True)
 class FoundShop:
-    """A shop that answers: its base address, and what its index says."""
+    """A shop that answers: its base address, what its index says, and where below the address its API is."""
 
     base: str
     index: IndexData
+    root: str = REST_ROOT
 
 
 def normalised(address: str) -> str:
@@ -97,7 +103,7 @@ async def _followed(base: str, session: aiohttp.ClientSession) -> FoundShop:
     """Goes where the shop sends us. Each address is asked for no more than its index, without a key."""
     for _ in range(_MOST_MOVES):
         try:
-            return FoundShop(base, await _index(base, session))
+            return await _shop_at(base, session)
         except MovedError as moved:
             base = _moved_to(base, moved)
     raise InvalidInputError(
@@ -125,15 +131,51 @@ def _domain(address: str) -> str:
     return (urlsplit(normalised(address)).hostname or "").removeprefix("www.")
 
 
-async def index_at(base: str, session: aiohttp.ClientSession) -> IndexData:
+async def index_at(base: str, session: aiohttp.ClientSession, root: str = REST_ROOT) -> IndexData:
     """The index of whoever is at this address. Raises PlatformError."""
-    return (await _client(base, session).get("", INDEX.decode, INDEX_FIELDS, with_key=False)).value
+    return (await _client(base, session, root).get("", INDEX.decode, INDEX_FIELDS, with_key=False)).value
 
 
-async def _index(base: str, session: aiohttp.ClientSession) -> IndexData:
-    """What the shop says of itself; its lack of wc/v3 says that this is no shop."""
+async def _shop_at(base: str, session: aiohttp.ClientSession) -> FoundShop:
+    """The shop at exactly this address. Raises InvalidInputError and PlatformError."""
     try:
-        index = await index_at(base, session)
+        return FoundShop(base, await _index(base, session, REST_ROOT))
+    except _NoIndexError as error:
+        root = await _told_root(base, session)
+        if root not in (None, REST_ROOT, _BY_PARAMETER):
+            with suppress(_NoIndexError):
+                return FoundShop(base, await _index(base, session, root), root)
+        why = await _why_no_index(base, session)
+        if why == _NO_SHOP and root == _BY_PARAMETER:
+            why = _PLAIN
+        if why == _NO_SHOP and isinstance(error.__cause__, UnreadableError):
+            raise error.__cause__ from error
+        raise InvalidInputError(why) from error
+
+
+class _NoIndexError(Exception):
+    """There is no index where it should be."""
+
+
+async def _told_root(base: str, session: aiohttp.ClientSession) -> str | None:
+    """Where the front page says that the API is, below the shop's address; None where it does not."""
+    try:
+        async with session.get(f"{base}/", allow_redirects=False, timeout=_FRONT_PAGE_TIMEOUT) as response:
+            told = response.links.get("https://api.w.org/")
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return None
+    address = str(told["url"]) if told else ""
+    if "rest_route=" in address:
+        return _BY_PARAMETER
+    path = urlsplit(address).path.removeprefix(urlsplit(base).path).strip("/")
+    is_ours = address and _domain(address) == _domain(base)
+    return f"{path}/" if is_ours and _ROOT.fullmatch(path) else None
+
+
+async def _index(base: str, session: aiohttp.ClientSession, root: str) -> IndexData:
+    """What the shop says of itself; its lack of wc/v3 says that this is no shop. Raises _NoIndexError besides."""
+    try:
+        index = await index_at(base, session, root)
     except MovedError:
         raise
     except AccessRevokedError as error:
@@ -141,7 +183,9 @@ async def _index(base: str, session: aiohttp.ClientSession) -> IndexData:
     except RefusedError as error:
         if error.code == "private":
             raise InvalidInputError(str(error)) from error
-        raise InvalidInputError(await _why_no_index(base, session)) from error
+        raise _NoIndexError from error
+    except UnreadableError as error:
+        raise _NoIndexError from error
     if API not in index.namespaces:
         raise InvalidInputError(_NO_WOOCOMMERCE if index.namespaces else _NO_SHOP)
     return index
@@ -168,7 +212,7 @@ async def _at_home(found: FoundShop, session: aiohttp.ClientSession) -> FoundSho
     if home is None:
         return found
     try:
-        return FoundShop(home, await _index(home, session))
+        return await _shop_at(home, session)
     except (InvalidInputError, PlatformError):
         return found
 
@@ -188,6 +232,6 @@ def _same_place(found: FoundShop) -> str | None:
     return home if core(home) == core(found.base) and home != found.base else None
 
 
-def _client(base: str, session: aiohttp.ClientSession, root: str = "wp-json/") -> Client:
+def _client(base: str, session: aiohttp.ClientSession, root: str = REST_ROOT) -> Client:
     nothing, pace = Secret(""), Pace(fixed=1)
     return Client(session, base, nothing, nothing, pace=pace, patience_seconds=PATIENCE_SECONDS, root=root)

@@ -11,7 +11,7 @@ import msgspec
 from connectors.base import Installation, InstallOption, Secret, Traces
 from connectors.woocommerce import moves
 from connectors.woocommerce.answers import NoAccessError
-from connectors.woocommerce.client import Client
+from connectors.woocommerce.client import REST_ROOT, Client
 from connectors.woocommerce.finding import FoundShop, find_shop
 from connectors.woocommerce.mapping import CurrencyData
 from connectors.woocommerce.pace import Pace
@@ -19,6 +19,7 @@ from rewards.errors import InvalidInputError, RefusedError
 
 # Where the key goes over https: most hosts pass the Authorization header on to WordPress, some do not.
 KEYS_IN, IN_HEADER, IN_QUERY = "keys_in", "header", "query"
+ROOT = "rest_root"  # where the API is, below the shop's address
 _PATIENCE_SECONDS = 15.0
 _UNKNOWN_KEY = "woocommerce_rest_cannot_view"
 _CURRENCY = msgspec.json.Decoder(CurrencyData)
@@ -49,7 +50,7 @@ class WooCommerceInstall:
             external_id=shop.base,
             credentials={"key": key, "secret": secret},
             api_base=shop.base,
-            settings={KEYS_IN: keys_in},
+            settings={KEYS_IN: keys_in, ROOT: shop.root},
         )
 
     async def traces(self, installation: Installation, session: aiohttp.ClientSession) -> Traces:
@@ -63,7 +64,7 @@ class WooCommerceInstall:
 
 async def _checked_key(shop: FoundShop, key: Secret, secret: Secret, session: aiohttp.ClientSession) -> str:
     """Where the key must go. It is tried by reading a setting, and by an empty batch, which writes nothing."""
-    client = _client(shop.base, key, secret, session, IN_HEADER)
+    client = _client(shop.base, key, secret, session, {ROOT: shop.root})
     try:
         await client.get("wc/v3/data/currencies/current", _CURRENCY.decode)
         keys_in = IN_HEADER
@@ -71,7 +72,7 @@ async def _checked_key(shop: FoundShop, key: Secret, secret: Secret, session: ai
         if error.code != _UNKNOWN_KEY or not shop.base.startswith("https:"):
             raise NoAccessError(f"{error} {_hint(shop)}".strip(), error.code) from error
         # The answer to an unknown key, and to none: the header may have been lost on the way.
-        client = _client(shop.base, key, secret, session, IN_QUERY)
+        client = _client(shop.base, key, secret, session, {ROOT: shop.root, KEYS_IN: IN_QUERY})
         await client.get("wc/v3/data/currencies/current", _CURRENCY.decode)
         keys_in = IN_QUERY
     with suppress(RefusedError):  # refused for being empty: it got past the permission
@@ -91,12 +92,12 @@ def _hint(shop: FoundShop) -> str:
 
 def _client_of(installation: Installation, session: aiohttp.ClientSession) -> Client:
     key, secret = installation.credentials["key"], installation.credentials["secret"]
-    return _client(
-        installation.external_id, key, secret, session, installation.settings.get(KEYS_IN, IN_HEADER)
-    )
+    return _client(installation.external_id, key, secret, session, installation.settings)
 
 
-def _client(base: str, key: Secret, secret: Secret, session: aiohttp.ClientSession, keys_in: str) -> Client:
+def _client(
+    base: str, key: Secret, secret: Secret, session: aiohttp.ClientSession, settings: Mapping[str, str]
+) -> Client:
     return Client(
         session,
         base,
@@ -104,5 +105,6 @@ def _client(base: str, key: Secret, secret: Secret, session: aiohttp.ClientSessi
         secret,
         pace=Pace(fixed=1),
         patience_seconds=_PATIENCE_SECONDS,
-        in_query=keys_in == IN_QUERY,
+        in_query=settings.get(KEYS_IN) == IN_QUERY,
+        root=settings.get(ROOT, REST_ROOT),
     )

@@ -13,11 +13,11 @@ import msgspec
 
 from connectors.base import AWAITS_PING, MARK, Noun, Page, Secret, StoreAccess, Subscription, Window
 from connectors.woocommerce.birthdays import wrong_settings
-from connectors.woocommerce.client import CLOCK_SECONDS, Client
+from connectors.woocommerce.client import CLOCK_SECONDS, REST_ROOT, Client
 from connectors.woocommerce.coupons import Coupons
 from connectors.woocommerce.finding import INDEX, INDEX_FIELDS
 from connectors.woocommerce.history import PER_PAGE, History
-from connectors.woocommerce.install import IN_QUERY, KEYS_IN
+from connectors.woocommerce.install import IN_QUERY, KEYS_IN, ROOT
 from connectors.woocommerce.mapping import (
     CurrencyData,
     CustomerData,
@@ -56,6 +56,7 @@ class WooCommerceStore:
             patience_seconds=_seconds(settings.get("patience_seconds", ""), _PATIENCE_SECONDS),
             timeout_seconds=_seconds(settings.get("timeout_seconds", ""), _TIMEOUT_SECONDS),
             in_query=settings.get(KEYS_IN) == IN_QUERY,
+            root=settings.get(ROOT, REST_ROOT),
         )
         self._options = access.options
         self._coupons = Coupons(self._client, access.options)

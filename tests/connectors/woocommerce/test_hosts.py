@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from connectors.addresses import guarded_connector, is_public
@@ -27,7 +28,7 @@ from rewards.errors import (
 )
 from sandbox.woocommerce import WooCommerceSandbox
 from sandbox.world import Seed, World
-from tests.connectors.woocommerce.shop import KEYS, options, standing
+from tests.connectors.woocommerce.shop import KEYS, options, server, standing
 
 SEED = Seed(customers=3, orders=5)
 FLOW = WooCommerceInstall()
@@ -64,10 +65,10 @@ async def test_where_the_header_is_kept_from_wordpress_the_keys_go_in_the_query(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     async with shop(tls) as sandbox:
-        assert (await installed(sandbox, trusts)).settings == {"keys_in": "header"}
+        assert (await installed(sandbox, trusts)).settings["keys_in"] == "header"
         sandbox.host.strips_authorization = True
         made = await installed(sandbox, trusts)
-        assert made.settings == {"keys_in": "query"}
+        assert made.settings["keys_in"] == "query"
         access = StoreAccess(made.external_id, made.credentials, options(**made.settings), made.api_base)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusts)) as session:
             store = open_store(access, session)
@@ -154,6 +155,40 @@ async def test_what_is_in_the_way_is_explained(change: dict[str, bool], says: st
             setattr(sandbox, name, value)
         with pytest.raises(InvalidInputError, match=says):
             await installed(sandbox)
+
+
+async def test_plain_permalinks_are_named_where_the_web_server_knows_no_such_address_either() -> None:
+    async with shop() as sandbox:
+        sandbox.has_plain_permalinks, sandbox.host.rewrites = True, False
+        with pytest.raises(InvalidInputError, match="under Settings, Permalinks"):
+            await installed(sandbox)
+
+
+@pytest.mark.parametrize("tls_too", [False, True])
+async def test_a_shop_whose_api_a_plugin_has_moved_is_found_by_what_its_front_page_says(
+    tls: ssl.SSLContext, trusts: ssl.SSLContext, tls_too: bool
+) -> None:
+    sandbox = WooCommerceSandbox(World(SEED))
+    sandbox.rest_prefix, sandbox.tls = "geheim/api", tls if tls_too else None
+    async with sandbox:
+        made = await installed(sandbox, trusts)
+        assert made.settings["rest_root"] == "geheim/api/"
+        access = StoreAccess(sandbox.url, made.credentials, options(**made.settings), sandbox.url)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusts)) as session:
+            assert await orders(open_store(access, session)) == 5
+
+
+async def test_a_front_page_that_names_an_api_elsewhere_is_not_followed() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.append(str(request.rel_url))
+        headers = {"Link": '<https://evil.example/wp-json/>; rel="https://api.w.org/"'}
+        return web.Response(status=404, text="<html></html>", headers=headers)
+
+    seen: list[str] = []
+    async with server(answer) as base, aiohttp.ClientSession() as session:
+        with pytest.raises(InvalidInputError, match="no WooCommerce API"):
+            await find_shop(base, session, allow_private_hosts=True)
+    assert not any("evil" in path for path in seen)
 
 
 async def test_a_shop_that_sends_us_to_its_https_address_is_connected_there(
