@@ -29,7 +29,7 @@ HASTY = {
     "deadlock_timeout": "100ms",
     "fsync": "off",
     "full_page_writes": "off",
-    "max_wal_size": "4GB",
+    "max_wal_size": "1GB",
     "max_connections": "200",
 }
 
@@ -60,6 +60,17 @@ class DatabaseServer:
         await self.run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
+def _in_memory() -> str | None:
+    """Where files are held in memory, if there is room; None: where temporary files go.
+
+    A database for each test is some seven hundred small files, which are made there in a tenth of the time (30 of 380 ms).
+    """
+    folder = "/dev/shm"
+    if not os.access(folder, os.W_OK) or shutil.disk_usage(folder).free < 4 * 2**30:
+        return None
+    return folder
+
+
 @pytest.fixture(scope="session")
 async def database_server() -> AsyncIterator[DatabaseServer]:
     """The PostgreSQL server that all tests share."""
@@ -68,7 +79,7 @@ async def database_server() -> AsyncIterator[DatabaseServer]:
         conninfo_to_dict(given)
         yield DatabaseServer(given)
         return
-    folder = Path(tempfile.mkdtemp(prefix="perennial-tests-"))
+    folder = Path(tempfile.mkdtemp(prefix="perennial-tests-", dir=_in_memory()))
     server = EmbeddedServer(folder, settings=HASTY)
     try:
         address = await server.start()
