@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from connectors.base import Capability, Connector
 from connectors.shopify import values
 from connectors.shopify.access import APP_SECRETS
-from connectors.shopify.customers import ACCOUNTS, BIRTHDAY_FIELD, EVERY, STANDARD_BIRTHDAY, complaints
+from connectors.shopify.customers import ACCOUNTS, BIRTHDAY_FIELD, EVERY, STANDARD_BIRTHDAY
 from connectors.shopify.discount_inputs import EXPLAINS, OPEN_PUSH_SIZE, why_not_benefit
 from connectors.shopify.install import ShopifyInstall
-from connectors.shopify.store import ShopifyStore
+from connectors.shopify.store import ShopifyStore, wrong_settings
 from connectors.shopify.subscriptions import is_by_app
 from connectors.shopify.web import ShopifyWeb
 from connectors.shopify.webhooks import ShopifyWebhooks
@@ -55,7 +55,7 @@ CONNECTOR = Connector(
     explains={**EXPLAINS, **values.EXPLAINS},
     refuses=refuses,
     lacks=values.lacks,
-    wrong_settings=complaints,
+    wrong_settings=wrong_settings,
     web=ShopifyWeb(),
     app_secrets=APP_SECRETS,
     app_signs=is_by_app,

@@ -47,6 +47,11 @@ class _ShopData(msgspec.Struct, rename="camel"):
     current_app_installation: _Installation
 
 
+def wrong_settings(settings: Mapping[str, str]) -> list[str]:
+    """What of a store's settings cannot be meant, and what to write instead."""
+    return [*complaints(settings), *values.complaints(settings)]
+
+
 class ShopifyStore:
     """The Store of Shopify; made by `open_store`."""
 
@@ -71,8 +76,7 @@ class ShopifyStore:
             currency=shop.currency_code,
             notices=(
                 *await permissions.notices(self._client, scopes),
-                *complaints(self._access.options.settings),
-                *values.complaints(self._access.options.settings),
+                *wrong_settings(self._access.options.settings),
             ),
             settings={
                 ACCOUNTS_VERSION: shop.customer_accounts_v2.customer_accounts_version,

@@ -120,6 +120,17 @@ async def test_a_shop_that_cannot_give_it_yet_says_what_to_do(
     assert "Settings, Customer accounts" in run["left_out"]
 
 
+async def test_whether_customers_are_told_is_a_setting_that_is_on_or_off(
+    owner: CommandLine, boutique: ShopifySandbox
+) -> None:
+    said = await owner.failed("settings", "1", "--set", "tell_customers=maybe")
+    assert "on or off" in said
+    await owner.read("settings", "1", "--set", "tell_customers=off")
+    await owner.read(*ADD, "--gift-card", "10")
+    await owner.read("occasions", "run")
+    assert {card.sent_at for card in boutique.cards.cards.values()} == {None}
+
+
 async def test_another_platform_says_that_it_has_no_such_thing(merchant: CommandLine) -> None:
     assert "no gift cards" in await merchant.failed(*ADD, "--gift-card", "10")
     assert "no store credit" in await merchant.failed(*ADD, "--store-credit", "10")
