@@ -80,9 +80,9 @@ class WooCommerceSandbox(WooCommerceTrade):
                 self.keys.check(request, self.home or self.url, is_https=self.is_https)
                 answer = handler(request)
                 response: web.StreamResponse = await answer if asyncio.iscoroutine(answer) else answer
-                return self.host.answered(response)
+                return self.host.answered(response, request)
             except Problem as problem:
-                return self.host.answered(problem_answer(problem))
+                return self.host.answered(problem_answer(problem), request)
             finally:
                 self.in_flight -= 1
 
@@ -136,7 +136,7 @@ class WooCommerceSandbox(WooCommerceTrade):
             "authentication": [],
         }
         fields = request.query.get("_fields", "")
-        return self.host.answered(_json(only(index, fields) if fields else index))
+        return self.host.answered(_json(only(index, fields) if fields else index), request)
 
     def _system_status(self, request: web.Request) -> web.Response:
         """Of what is a long report really, what tells which shop it is, and which version."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from urllib.parse import urlsplit
@@ -23,7 +23,8 @@ class Host:
     """How the host is today. Counts fall by one per affected request, the rest holds until changed.
 
     `calls_private_hosts` False is WordPress as it comes: it neither calls private addresses nor other ports than 80,
-    443 and 8080, and says so to nobody. `moved_to`: the shop's new base address, to which everything is redirected that comes
+    443 and 8080, and says so to nobody. `caches`: a cache that somebody set up too eagerly keeps every good answer to a GET and gives
+    it again, whoever asks. `moved_to`: the shop's new base address, to which everything is redirected that comes
     by another name.
     """
 
@@ -40,11 +41,17 @@ class Host:
     hangs: int = 0
     hangs_seconds: float = 30.0
     calls_private_hosts: bool = True
+    caches: bool = False
+    cached: dict[str, web.Response] = field(default_factory=dict)
 
     async def failure(self, request: web.Request) -> web.StreamResponse | None:
         """The answer that never reached WordPress."""
         if self.moved_to is not None and request.host != urlsplit(self.moved_to).netloc:
             return web.Response(status=301, headers={"Location": f"{self.moved_to}{request.raw_path}"})
+        if self.caches and request.method == "GET" and request.raw_path in self.cached:
+            kept = self.cached[request.raw_path]
+            headers = {**kept.headers, "Age": "7", "X-Cache": "HIT"}
+            return web.Response(status=kept.status, body=kept.body, headers=headers)
         if self.has_firewall:
             return _page(403, "Your access to this site has been limited by the site owner")
         if self.is_in_maintenance:
@@ -67,7 +74,7 @@ class Host:
         """The header as WordPress sees it: some hosts keep it from PHP."""
         return "" if self.strips_authorization else request.headers.get("Authorization", "")
 
-    def answered(self, response: web.StreamResponse) -> web.StreamResponse:
+    def answered(self, response: web.StreamResponse, request: web.Request) -> web.StreamResponse:
         """The answer as it leaves the host: with its clock's time, and after what PHP has printed.
 
         What was printed went out before the headers: then there are none, and the status is 200.
@@ -81,6 +88,8 @@ class Host:
         if self.clock_off_seconds:
             moment = datetime.now(UTC) + timedelta(seconds=self.clock_off_seconds)
             response.headers["Date"] = format_datetime(moment, usegmt=True)
+        if self.caches and isinstance(response, web.Response) and response.status == 200:
+            self.cached[request.raw_path] = response
         return response
 
     def calls(self, address: str) -> bool:

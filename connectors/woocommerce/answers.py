@@ -85,6 +85,11 @@ def refusal(method: str, status: int, headers: Mapping[str, str], content: bytes
             "The shop does not know the WooCommerce API; check that WooCommerce is active and permalinks are not plain.",
             code=code,
         )
+    if status in (404, 410) and not code:
+        return RefusedError(
+            "There is no WooCommerce API at the shop's address any more; check that the shop is there, that WooCommerce is "
+            "active and permalinks are not plain, and connect it again."
+        )
     return RefusedError(f"The shop refused this (status {status}, {code or 'no code'}).", code=code)
 
 
@@ -150,9 +155,14 @@ def hidden_refusal(method: str, content: bytes) -> PlatformError | None:
     return refusal(method, problem.data.status, {}, content)
 
 
+def is_old(headers: Mapping[str, str]) -> bool:
+    """True when a cache says that it gives this answer again."""
+    return headers.get("Age", "0") not in ("", "0")
+
+
 def told_time(headers: Mapping[str, str]) -> datetime | None:
     """When the shop says that it wrote this answer; None when it does not, or a cache gave it."""
-    if headers.get("Age", "0") != "0":
+    if is_old(headers):
         return None
     try:
         moment = parsedate_to_datetime(headers.get("Date", ""))

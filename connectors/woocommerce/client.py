@@ -25,6 +25,7 @@ from connectors.woocommerce.answers import (
     UnreadableError,
     failed_connection,
     hidden_refusal,
+    is_old,
     json_in,
     refusal,
     told_time,
@@ -61,6 +62,10 @@ class _Request:
     params: Mapping[str, str]
     body: bytes | None
     with_key: bool
+
+
+class _OldAnswerError(Exception):
+    """A cache gave an answer that was meant for an earlier request."""
 
 
 class _OtherClockError(Exception):
@@ -107,6 +112,7 @@ class Client:
         self._clock = clock
         self.clock_off_seconds = 0.0
         self._signs_ahead_seconds = 0.0
+        self._evades_caches = False
         self._decoding = asyncio.Lock()
 
     async def get(
@@ -140,6 +146,9 @@ class Client:
             except _OtherClockError:
                 may_reset_clock = False
                 continue
+            except _OldAnswerError:
+                self._evades_caches = True
+                continue
             except RetryLaterError as error:
                 pause = error.retry_after_seconds or wait * (0.5 + random.random())
                 if time.monotonic() - started + pause > self._patience:
@@ -168,6 +177,8 @@ class Client:
             turn.brought(len(content))
             if response.status == 429 or response.status >= 500:
                 turn.bad()
+        if request.method == "GET" and not self._evades_caches and is_old(response.headers):
+            raise _OldAnswerError
         self._look_at_clock(response.headers)
         if response.status == 401 and may_reset_clock and self._resets_clock(url):
             raise _OtherClockError
@@ -196,6 +207,8 @@ class Client:
     def _signed(self, request: _Request) -> tuple[URL, dict[str, str]]:
         """The address and the headers that carry the key: over plain http only OAuth works."""
         params = dict(request.params)
+        if self._evades_caches and request.method == "GET":
+            params["_"] = random_source.token_hex(8)  # which the shop ignores
         headers = {"Content-Type": "application/json"} if request.body is not None else {}
         is_https = self._root.startswith("https:")
         if request.with_key and is_https and self._in_query:

@@ -100,6 +100,13 @@ async def test_a_body_that_is_no_answer_is_for_later(body: str) -> None:
             await store.unsubscribe(ADDRESS)
 
 
+@pytest.mark.parametrize("status", [404, 410])
+async def test_an_api_that_is_gone_says_what_to_look_at(status: int) -> None:
+    async with answering((status, "<html>Not Found</html>")) as (store, _):
+        with pytest.raises(RefusedError, match="connect it again"):
+            await store.unsubscribe(ADDRESS)
+
+
 async def test_one_bad_answer_is_tried_again() -> None:
     bad = [(500, "<html>fatal error</html>"), (200, "<b>Warning</b>[]"), (502, "")]
     async with answering(*bad, (200, []), patience_seconds="30") as (store, requests):

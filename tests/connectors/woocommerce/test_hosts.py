@@ -266,6 +266,21 @@ async def test_a_refusal_behind_a_warning_is_still_one_although_its_status_says_
             await orders(store)
 
 
+@pytest.mark.parametrize("with_tls", [False, True])
+async def test_a_cache_that_gives_old_answers_is_got_around(
+    tls: ssl.SSLContext, trusts: ssl.SSLContext, with_tls: bool
+) -> None:
+    async with shop(tls if with_tls else None) as sandbox:
+        sandbox.host.caches = True
+        made = await installed(sandbox, trusts)
+        access = StoreAccess(sandbox.url, made.credentials, options(**made.settings), sandbox.url)
+        connector = aiohttp.TCPConnector(ssl=trusts)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            for goes_well in (False, True):  # nothing there, and then there is
+                assert await open_store(access, session).is_subscribed(ADDRESS) is goes_well
+                await open_store(access, session).subscribe(ADDRESS, Secret("s"))
+
+
 async def test_a_shop_with_warnings_in_its_answers_can_be_connected() -> None:
     async with shop() as sandbox:
         sandbox.host.prints_warnings = True

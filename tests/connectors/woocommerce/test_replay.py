@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -20,8 +20,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from connectors.base import Noun, StoreAccess, Window
+from connectors.base import AWAITS_PING, MARK, Noun, Secret, StoreAccess, Window
+from connectors.woocommerce.history import DRAFT as DRAFT_STATUS
 from connectors.woocommerce.store import WooCommerceStore, open_store
+from connectors.woocommerce.webhooks import TOPICS
 from rewards.changes import CouponSaved, CustomerSaved, Ignored, OrderSaved
 from rewards.errors import AccessRevokedError, PlatformError, RefusedError
 from rewards.records import Benefit, BenefitKind, Birthday, CodeDraft, KnownCode
@@ -34,6 +36,7 @@ pytestmark = pytest.mark.skipif(not RECORDINGS.is_dir(), reason="shared/ is not 
 _HOW = {"_fields", "per_page", "page", "order", "orderby", "dates_are_gmt"}
 _WHO = ("oauth_", "consumer_")
 _API = "/wp-json/wc/v3"
+HOOK = "https://app.example/webhooks/woocommerce/token"
 BORN = Birthday(3, 1, 1991)
 DRAFT = CodeDraft(
     code="",
@@ -53,16 +56,19 @@ NOT_OURS = {
     r"(PUT|DELETE) .*/orders/": "we change no orders",
     r"DELETE .*/customers": "we remove no customers",
     r"GET .*/customers/\d+": "customers are read by lists",
-    r"GET .*/orders/\d+": "orders are read by lists",
+    r"GET .*/orders/\d+/refunds": "refunds are read with their order",
     r"GET .*/customers\?.*(email|search)=": "we look nobody up",
-    r"GET .*/orders\?(.*&)?(after|coupon|customer|search|include|status)=": "we list orders by change alone",
-    r".*/(wc-analytics|settings|system_status|taxes|payment_gateways|products|reports|nope)": "no part of ours",
+    r"GET .*/orders\?(.*&)?(after|coupon|customer|search)=": "we list orders by change alone, and count between two dates",
+    r"GET .*/orders\?status=(?!checkout-draft$)": "we ask for one status only, that of drafts",
+    r".*/(wc-analytics|taxes|payment_gateways|reports|nope)": "no part of ours",
+    r".*/settings/general": "of the settings we ask for one, which was not recorded",
+    r".*/products": "products and categories are asked for by their numbers",
     r"GET /wp-json/wc/v3$": "the index of one namespace",
     r".* /\?rest_route": "keys do not work there",
-    r"POST .*/coupons$": "coupons are made in batches; see those taken in silence below",
+    r"POST .*/coupons$": "coupons are made in batches; what the shop made of these is read as a batch's below",
     r"DELETE .*/coupons": "coupons are removed in batches",
-    r"(POST|PUT|DELETE) .*/webhooks": "webhooks are set up in test_store",
     r"GET .*/webhooks/\d+": "webhooks are read by lists",
+    r"DELETE .*/webhooks/\d+$": "we remove webhooks for good",
 }
 
 
@@ -135,13 +141,17 @@ async def replaying(*known: Recorded) -> AsyncIterator[tuple[WooCommerceStore, R
             if (one.method, one.path, one.query) == (request.method, request.path, asked):
                 replay.seen.append(one.name)
                 return _told(one, request.query.get("_fields", ""))
-        if request.method == "GET" and request.path == f"{_API}/coupons":
+        if request.method == "GET" and request.path in (
+            f"{_API}/coupons",
+            f"{_API}/orders",
+            f"{_API}/webhooks",
+        ):
             return web.json_response([], headers={"X-WP-Total": "0"})
         return web.json_response(
             {"code": "rest_no_route", "message": "", "data": {"status": 404}}, status=404
         )
 
-    keys = options(birthday_key="birth_date")
+    keys = options(birthday_key="birth_date", **{AWAITS_PING: "1"})
     async with server(answer) as base, aiohttp.ClientSession() as session:
         yield open_store(StoreAccess(base, KEYS, keys, base), session), replay
 
@@ -159,7 +169,8 @@ def _told(one: Recorded, fields: str) -> web.Response:
 def reason_not_ours(one: Recorded) -> str | None:
     if not isinstance(one.body, dict | list):
         return "its answer was too long to keep"
-    if one.method == "GET" and one.path == f"{_API}/orders" and _lacks_fields(one):
+    is_by_name = "include" in one.query or one.query.get("status") == DRAFT_STATUS
+    if one.method == "GET" and one.path == f"{_API}/orders" and _lacks_fields(one) and not is_by_name:
         return "recorded with fewer fields than we ask for"
     return next((why for pattern, why in NOT_OURS.items() if re.match(pattern, one.line)), None)
 
@@ -172,12 +183,16 @@ ALL = recordings() if RECORDINGS.is_dir() else []
 OURS = [one for one in ALL if reason_not_ours(one) is None]
 
 
+def _is_new_coupon(one: Recorded) -> bool:
+    return (one.method, one.path, one.status) == ("POST", f"{_API}/coupons", 201)
+
+
 def params(pattern: str) -> list[Any]:
     return [pytest.param(one, id=one.name) for one in OURS if re.match(pattern, one.line)]
 
 
 _LISTS, _BY_CODE, _BY_ID = (
-    rf"GET {_API}/(customers|orders|coupons)(\?(?!code)|$)",
+    rf"GET {_API}/(customers|orders|coupons)(\?(?!code|include|status=checkout-draft)|$)",
     rf"GET {_API}/coupons\?code",
     rf"GET {_API}/coupons/\d+",
 )
@@ -186,17 +201,27 @@ _BATCHES, _CHANGES, _BIRTHDAYS = (
     rf"PUT {_API}/coupons/\d+",
     rf"PUT {_API}/customers/\d+",
 )
-_FACTS, _HOOKS = rf"GET (/wp-json/|{_API}/data/currencies/current)$", rf"GET {_API}/webhooks"
+_FACTS, _HOOKS = (
+    rf"GET (/wp-json/|{_API}/data/currencies/current|{_API}/system_status)$",
+    rf"GET {_API}/webhooks",
+)
+_ORDERS, _DRAFTS = rf"GET {_API}/orders(/\d+|\?include=)", rf"GET {_API}/orders\?status=checkout-draft"
+_NEW_HOOKS, _HOOK_SAVED, _HOOK_GONE = (
+    rf"POST {_API}/webhooks",
+    rf"PUT {_API}/webhooks/\d+",
+    rf"DELETE {_API}/webhooks/\d+\?force=true",
+)
 
 
 def test_no_recorded_call_is_forgotten() -> None:
     kinds = (_LISTS, _BY_CODE, _BY_ID, _BATCHES, _CHANGES, _BIRTHDAYS, _FACTS, _HOOKS)
+    kinds += (_ORDERS, _DRAFTS, _NEW_HOOKS, _HOOK_SAVED, _HOOK_GONE)
     forgotten = [one.name for one in OURS if not any(re.match(kind, one.line) for kind in kinds)]
     forgotten += [
         one.name for one in ALL if one.method == "DELETE" and one.path == f"{_API}/customers" and one in OURS
     ]
     assert forgotten == []
-    assert len(OURS) > 45
+    assert len(OURS) > 75
 
 
 def error_of(one: Recorded) -> type[PlatformError]:
@@ -294,6 +319,15 @@ async def test_what_the_real_shop_took_in_silence_is_noticed_and_removed(name: s
     assert replay.removed == [made.body["id"]]
 
 
+@pytest.mark.parametrize("made", [pytest.param(one, id=one.name) for one in ALL if _is_new_coupon(one)])
+async def test_coupons_of_the_real_shop_that_are_not_as_asked_never_stay(made: Recorded) -> None:
+    batch = replace(made, path=f"{_API}/coupons/batch", status=200, body={"create": [made.body]})
+    async with replaying(batch) as (store, replay):
+        (pushed,) = await store.push([replace(DRAFT, code=made.given["code"])])
+    assert pushed.refused
+    assert replay.removed == [made.body["id"]]
+
+
 @pytest.mark.parametrize("one", params(_CHANGES))
 async def test_recorded_changes_of_a_coupon_are_read_back(one: Recorded) -> None:
     """Only an answer that shows the coupon as a draft, or gone, is taken for switched off."""
@@ -322,11 +356,76 @@ async def test_recorded_changes_of_a_customer_are_read_back(one: Recorded) -> No
 
 
 async def test_the_recorded_facts_of_the_shop_are_read() -> None:
-    answers = [one for one in OURS if re.match(_FACTS, one.line) and one.name != "index-wp-json"]
+    left_out = ("index-wp-json", "system-status-fields")  # the same with more, and with less
+    answers = [one for one in OURS if re.match(_FACTS, one.line) and one.name not in left_out]
     async with replaying(*answers) as (store, replay):
         facts = await store.facts()
-    assert sorted(replay.seen) == ["data-currencies-current", "index-wp-json-fields"]
-    assert (facts.time_zone, facts.currency) == ("Europe/Madrid", "EUR")
+    assert sorted(replay.seen) == ["data-currencies-current", "index-wp-json-fields", "system-status"]
+    assert (facts.time_zone, facts.currency, facts.notices) == ("Europe/Madrid", "EUR", ())
+    assert facts.settings == {MARK: "(left out)"}  # in the recording
+
+
+@pytest.mark.parametrize("one", params(_ORDERS))
+async def test_recorded_orders_are_gone_only_when_the_shop_says_so(one: Recorded) -> None:
+    """An order in the trash is in no list, and found by its number."""
+    is_list = "include" in one.query
+    numbers = one.query["include"].split(",") if is_list else [one.path.rpartition("/")[2]]
+    async with replaying(one) as (store, replay):
+        if is_list and len(one.body) < len(numbers):  # then they are asked for one by one
+            with pytest.raises(RefusedError, match="does not know"):
+                await store.vanished(numbers)
+        else:
+            gone = await store.vanished(numbers)
+            is_gone = one.status == 404 or (not is_list and one.body["status"] == "trash")
+            assert gone == (numbers if is_gone else [])
+    assert replay.seen == [one.name]
+
+
+@pytest.mark.parametrize("one", params(_DRAFTS))
+async def test_recorded_drafts_are_looked_for_in_the_lists_of_orders(one: Recorded) -> None:
+    async with replaying(one) as (store, replay):
+        assert (
+            await store.count_orders(datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)) == 0
+        )
+    assert replay.seen == [one.name]
+
+
+@pytest.mark.parametrize("one", params(_NEW_HOOKS))
+async def test_recorded_webhooks_are_made_and_refused(one: Recorded) -> None:
+    async with replaying(one) as (store, replay):
+        if one.status >= 300:
+            with pytest.raises(RefusedError) as caught:
+                await store.subscribe(HOOK, Secret("s"))
+            assert caught.value.code == one.body["code"]
+            return
+        made = await store.subscribe(HOOK, Secret("s"))
+    assert replay.seen == [one.name] * len(TOPICS)
+    assert set(made.external_ids) == {str(one.body["id"])}
+
+
+@pytest.mark.parametrize("one", params(_HOOK_SAVED))
+async def test_a_recorded_webhook_that_is_saved_again_pings(one: Recorded) -> None:
+    number = int(one.path.rpartition("/")[2])
+    async with replaying(one, _hooks(number)) as (store, replay):
+        assert await store.is_subscribed(HOOK)
+    assert replay.seen == ["hooks", one.name]
+
+
+@pytest.mark.parametrize("one", params(_HOOK_GONE))
+async def test_a_recorded_webhook_is_removed(one: Recorded) -> None:
+    number = int(one.path.rpartition("/")[2])
+    async with replaying(one, _hooks(number, topics=["order.created"])) as (store, replay):
+        await store.unsubscribe(HOOK)
+    assert replay.seen == ["hooks", one.name]
+
+
+def _hooks(number: int, topics: Sequence[str] = tuple(sorted(TOPICS))) -> Recorded:
+    """A list of our webhooks, of which the first has this number."""
+    found = [
+        {"id": number + place, "status": "active", "topic": topic, "delivery_url": HOOK}
+        for place, topic in enumerate(topics)
+    ]
+    return Recorded("hooks", "GET", f"{_API}/webhooks", {}, None, 200, {"X-WP-Total": str(len(found))}, found)
 
 
 @pytest.mark.parametrize("one", params(_HOOKS))
