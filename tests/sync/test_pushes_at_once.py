@@ -50,6 +50,7 @@ async def account(services: Services, database: Database, secret_box: SecretBox)
     connector = replace(CONNECTOR, push_size=SIZE)
     ours = services_for(database, services.session, secret_box, clock, [connector])
     async with StripeSandbox(World(Seed(customers=MEMBERS, orders=MEMBERS, now=clock.now))) as sandbox:
+        sandbox.limiter_on = False
         store = await install(ours, sandbox)
         await run_import(ours, store.id)
         async with database.transaction() as connection:
