@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLError
@@ -127,15 +127,20 @@ class Root:
         after: str | None = None,
         query: str | None = None,
         sortKey: str = "ID",
+        reverse: bool = False,
         **_: Any,
     ) -> View:
         if after and int(after) + first > _MOST_PAGED:
             raise GraphQLError("Pagination ends at 25000 objects.", extensions={"code": "BAD_REQUEST"})
         found, view = self.bulk_sources()[name](query or "")
-        rows = [view(row) for row in found]
+        rows = list(found)
         if sortKey == "UPDATED_AT":
-            rows.sort(key=lambda row: str(row["updatedAt"]))
-        return connection(rows, first=first, after=after)
+            rows.sort(key=lambda row: str(view(row)["updatedAt"]))
+        if sortKey == "CREATED_AT":
+            rows.sort(key=_made_at)
+        if reverse:
+            rows.reverse()
+        return connection(rows, view=view, first=first, after=after)
 
     def _count(self, name: str, query: str | None = None, limit: int | None = 10_000, **_: Any) -> View:
         found = sum(1 for _ in self.bulk_sources()[name](query or "")[0])
@@ -275,6 +280,13 @@ class Root:
             return {"deletedWebhookSubscriptionId": id, "userErrors": []}
         error = {"field": ["id"], "message": "Webhook subscription does not exist"}
         return {"deletedWebhookSubscriptionId": None, "userErrors": [error]}
+
+
+def _made_at(row: Person | Sale) -> datetime:
+    """When a row came into the shop."""
+    made = row.placed_at if isinstance(row, Sale) else row.joined_at
+    assert made is not None
+    return made
 
 
 def _gid(found: Discount) -> str:

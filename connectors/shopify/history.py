@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TypeVar
 
 import msgspec
@@ -16,11 +17,14 @@ from connectors.shopify.bulk import Export, read_export
 from connectors.shopify.client import ShopifyClient
 from connectors.shopify.customers import CustomerLine, CustomerRules, customer_from_line
 from connectors.shopify.discounts import Discounts
-from connectors.shopify.mapping import OrderLine, gid, order_from_line
+from connectors.shopify.mapping import Moment, OrderLine, gid, order_from_line, utc
 from connectors.shopify.permissions import Shown
+from connectors.windows import even
 from rewards.changes import Change, CustomerSaved, OrderSaved
 from rewards.errors import RefusedError
 
+# Shopify writes five files of an app at a time: customers, and so many parts of a history from so many orders on.
+_PARTS, _CUT_FROM = 4, 10_000
 _PAGED = 400  # rows up to which pages are ready before an export is
 _CUSTOMERS_PAGE, _ORDERS_PAGE = 200, 40  # what fits into the 1,000 points of one request
 
@@ -31,6 +35,19 @@ _PageAfter = Callable[[str, str | None], Awaitable[_PageRead]]
 
 class _Count(msgspec.Struct):
     count: int
+
+
+class _Made(msgspec.Struct, rename="camel"):
+    created_at: Moment
+
+
+class _Edge(msgspec.Struct):
+    nodes: list[_Made]
+
+
+class _Span(msgspec.Struct):
+    first: _Edge
+    last: _Edge
 
 
 class _CountData(msgspec.Struct):
@@ -78,15 +95,36 @@ class History:
         self._shown = Shown.EVERYTHING
 
     async def windows(self, noun: Noun, since: datetime | None) -> Sequence[Window]:
-        """One window per noun: pages of a handful of rows, or one file of all the others."""
+        """Pages of a handful of rows, else files: one per noun, or of many orders several that are written at once."""
         search = _changed_since(since)
         if noun is Noun.COUPONS:
             return (Window(noun, {"search": search}),)
         document = "customers_count" if noun is Noun.CUSTOMERS else "orders_count"
         found = (await self._client.call(document, {"query": search}, _CountData)).found
-        if found is None or found.count > _PAGED:
+        if found is None:
             return (Window(noun, {"search": search}),)
-        return (Window(noun, {"search": search, "by": "pages"}),) if found.count else ()
+        if found.count <= _PAGED:
+            pages = Window(noun, {"search": search, "by": "pages"}, found.count)
+            return (pages,) if found.count else ()
+        if noun is Noun.ORDERS and found.count > _CUT_FROM:
+            return await self._parts(search, found.count)
+        return (Window(noun, {"search": search}, found.count),)
+
+    async def _parts(self, search: str, count: int) -> Sequence[Window]:
+        """Files of equal stretches of time, the first and the last without end."""
+        span = await self._client.call("orders_span", {"query": search}, _Span)
+        made = [node.created_at for page in (span.first, span.last) for node in page.nodes]
+        cuts = _cuts(min(made), max(made), _PARTS) if made else []
+        bounds = pairwise(["", *(f"'{utc(cut):%Y-%m-%dT%H:%M:%SZ}'" for cut in cuts), ""])
+        searches = [
+            _all_of(search, f"created_at:>={first}" if first else "", f"created_at:<{end}" if end else "")
+            for first, end in bounds
+        ]
+        expected = even(count, len(searches))
+        return [
+            Window(Noun.ORDERS, {"search": part}, number)
+            for part, number in zip(searches, expected, strict=True)
+        ]
 
     def read(self, window: Window, after: Mapping[str, object] | None) -> AsyncIterator[Page]:
         """The window's pages."""
@@ -161,6 +199,17 @@ def _orders_export(search: str) -> Export:
 
 def _order_saved(line: OrderLine) -> Change:
     return OrderSaved(order_from_line(line))
+
+
+def _all_of(*searches: str) -> str:
+    """What all of them find; an empty one finds everything."""
+    return " AND ".join(search for search in searches if search)
+
+
+def _cuts(first: datetime, last: datetime, parts: int) -> list[datetime]:
+    """The whole seconds that cut the time between into equal parts; fewer where there are not so many."""
+    cuts = [first + (last - first) * part / parts for part in range(1, parts)]
+    return sorted({cut.replace(microsecond=0) for cut in cuts} - {first})
 
 
 def _changed_since(since: datetime | None) -> str:

@@ -152,6 +152,37 @@ async def test_a_few_rows_are_paged_without_an_export_and_many_are_exported() ->
         assert len(shop.sandbox.bulk.operations) == 2
 
 
+async def test_a_long_history_is_written_in_several_files_at_once_that_share_it_out() -> None:
+    long = replace(FEW, orders=10_400)
+    async with a_shop(long) as shop:
+        store = await opened(shop)
+        windows = await store.windows(Noun.ORDERS, None)
+        assert len(windows) == 4
+        assert sum(window.expected or 0 for window in windows) == long.orders
+        shop.sandbox.bulk.open.clear()
+        readers = [store.read(window, None) for window in windows]
+        begun = [await anext(reader) for reader in readers]
+        assert len(shop.sandbox.bulk.operations) == len(begun) == 4
+        assert not any(operation.is_over for operation in shop.sandbox.bulk.operations.values())
+        shop.sandbox.bulk.open.set()
+        parts = [numbers([page async for page in reader]) for reader in readers]
+        assert all(parts)
+        found = [number for part in parts for number in part]
+        assert len(found) == len(set(found)) == long.orders
+        changed = await store.windows(Noun.ORDERS, long.now - timedelta(days=3_000))
+        assert all(str(window.spec["search"]).startswith("updated_at:>=") for window in changed)
+        assert await store.windows(Noun.ORDERS, long.now + timedelta(days=1)) == ()
+
+
+async def test_a_long_history_of_one_moment_is_one_file() -> None:
+    async with a_shop(replace(FEW, orders=10_400)) as shop:
+        at = shop.sandbox.world.sales[0].placed_at
+        for sale in shop.sandbox.world.sales:
+            sale.placed_at = at
+        [window] = await (await opened(shop)).windows(Noun.ORDERS, None)
+        assert (window.spec["search"], window.expected) == ("", 10_400)
+
+
 async def test_catching_up_reads_what_changed_and_asks_nothing_more_when_nothing_did() -> None:
     async with a_shop(MANY) as shop:
         store = await opened(shop)
