@@ -1,7 +1,7 @@
 """Store credit: money in a customer's account with the shop.
 
 Giving it has neither an idempotency key nor a reference of ours, so an earlier request is recognised by what it gave:
-the amount, the end to the second, and a time not before it was asked for.
+the amount, the end, and that it is not older than a day when it was asked for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from rewards.records import CodeDraft, HeldValue
 MOST_IN_DOLLARS = 15_000
 _DEBIT_TRANSACTION = "StoreCreditAccountDebitTransaction"
 _PAGE = 50
-_CLOCKS_DIFFER = timedelta(minutes=5)
+# How much a clock of ours may be ahead. What was given has an end that tells it apart, what was taken back has nothing.
+_GIVEN_SINCE, _TAKEN_SINCE = timedelta(days=1), timedelta(minutes=5)
 _SAME_TIME = timedelta(minutes=1)
 _ADVICE = {
     "CREDIT_LIMIT_EXCEEDED": f" A customer's store credit is less than {MOST_IN_DOLLARS:,} US dollars in all.",
@@ -118,7 +119,7 @@ class StoreCredit:
         if account is None:
             return None
         is_unsure = False
-        async for found in self._since(account, asked_at):
+        async for found in self._since(account, asked_at - _GIVEN_SINCE):
             is_ours = found.kind == CREDIT_TRANSACTION and external_id(found.id) not in others
             if not is_ours or minor(found.amount) != draft.benefit.amount_minor:
                 continue
@@ -127,7 +128,7 @@ class StoreCredit:
             is_unsure = True
         if is_unsure:
             raise RefusedError(
-                "Shopify's answer was lost, and the customer was given the same amount at that time with another end: "
+                "Shopify's answer was lost, and the customer was given the same amount on that day with another end: "
                 "look at their store credit in the Shopify admin, and give it by hand where it is missing."
             )
         return None
@@ -139,7 +140,7 @@ class StoreCredit:
             raise RefusedError("Shopify knows nothing of this store credit any more.")
         account = credit.account.id
         if asked_at is not None:
-            async for found in self._since(account, asked_at):
+            async for found in self._since(account, asked_at - _TAKEN_SINCE):
                 if found.kind == _DEBIT_TRANSACTION and found.event == "ADJUSTMENT":
                     return minor(found.amount)
         if held.left_minor <= 0:
@@ -161,7 +162,7 @@ class StoreCredit:
         wanted = (draft.benefit.currency or "").upper()
         return next((account.id for account in accounts if account.balance.currency_code == wanted), None)
 
-    async def _since(self, account: str, asked_at: datetime) -> AsyncIterator[_Transaction]:
+    async def _since(self, account: str, first: datetime) -> AsyncIterator[_Transaction]:
         """The account's transactions from then on, newest first."""
         after: str | None = None
         while True:
@@ -172,7 +173,7 @@ class StoreCredit:
             if history is None:
                 return
             for found in history.transactions.nodes:
-                if found.created_at < asked_at - _CLOCKS_DIFFER:
+                if found.created_at < first:
                     return
                 yield found
             if not history.transactions.page_info.has_next_page:
