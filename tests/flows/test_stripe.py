@@ -16,6 +16,7 @@ from sync.install import connect
 from sync.reward_changes import change_reward
 from sync.verify import verify_codes
 from tests.flows.stage import Clock, Shop, Stage
+from tests.sandbox.listening import Listening
 
 ALL = Benefit(BenefitKind.PERCENTAGE, basis_points=10_000)
 
@@ -392,7 +393,7 @@ async def test_a_member_whose_customer_is_gone_is_told_of_and_holds_up_nobody(st
     assert "Customer is gone from Stripe" in found[0]["state_reason"]
 
 
-class LiveStripe(StripeSandbox):
+class LiveStripe(Listening):
     """An account with real money: its webhooks want https, which the stage does not speak."""
 
     def __init__(self, world: World, *, clock: Clock) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 
 from aiohttp import web
@@ -15,13 +16,14 @@ from connectors.stripe.client import API_VERSION
 from sandbox.server import Handler
 from sandbox.stripe import StripeSandbox
 from sandbox.stripe_limits import template
+from sandbox.world import World
 from tests.sandbox import v2_shapes
 from tests.sandbox.openapi import DOCUMENT, Spec
 
 # Of exchanges that are alike, so many are judged: pages of history differ only in their rows.
 _ALIKE = 2
-# Stripe's document does not hold OAuth; the connector's README says where its shapes are from.
-_ELSEWHERE = ("/oauth/", "/v1/oauth/")
+# Not in the document: OAuth, whose shapes the README gives with their source, and what only stand-ins have.
+_ELSEWHERE = ("/oauth/", "/v1/oauth/", "/_sandbox/")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,11 @@ class Exchange:
 class Listening(StripeSandbox):
     """Writes down every exchange that gets past the made faults."""
 
-    exchanges: list[Exchange]
+    def __init__(
+        self, world: World, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC), mode: str = "test"
+    ) -> None:
+        super().__init__(world, clock=clock, mode=mode)
+        self.exchanges: list[Exchange] = []
 
     @web.middleware
     async def _with_faults(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -17,7 +17,7 @@ from sandbox.server import CheckoutRefused
 from sandbox.stripe import StripeSandbox
 from sandbox.world import EarningRule, Seed, World
 from tests.sandbox import v2_shapes
-from tests.sandbox.listening import Exchange, Listening
+from tests.sandbox.listening import Listening
 from tests.sandbox.openapi import DOCUMENT, Spec
 
 SMALL = Seed(customers=60, orders=240, number=3)
@@ -108,8 +108,7 @@ async def everything(sandbox: StripeSandbox, session: aiohttp.ClientSession) -> 
 async def test_every_request_of_ours_and_every_answer_is_valid(mode: str) -> None:
     sandbox = Listening(World(SMALL, base_is_total=True), mode=mode)
     sandbox.limiter_on = False
-    exchanges: list[Exchange] = []
-    sandbox.exchanges = exchanges
+    exchanges = sandbox.exchanges
     async with sandbox, aiohttp.ClientSession() as session:
         await everything(sandbox, session)
     spec = Spec()

@@ -108,7 +108,7 @@ async def opened(database: Database, secret_box: SecretBox, tmp_path: Path) -> A
     async with AsyncExitStack() as stack:
         world = World(Seed(customers=20, orders=40, number=7, now=clock.now), base_is_total=True)
         sandbox = await stack.enter_async_context(Listening(world, clock=clock))
-        sandbox.limiter_on, sandbox.exchanges = False, []
+        sandbox.limiter_on = False
         app = sandbox.offer_app(f"{address}/install/stripe/callback", f"{address}/webhooks/stripe")
         session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
         operators = {

@@ -28,7 +28,7 @@ SETTING = "PERENNIAL_APPS__STRIPE__TEST_"
 async def stripe() -> AsyncIterator[Listening]:
     """An account that can install the operator's app, which has no endpoint yet."""
     shop = Listening(World(Seed(customers=5, orders=5, number=21), base_is_total=True))
-    shop.limiter_on, shop.exchanges = False, []
+    shop.limiter_on = False
     shop.offer_app(f"{PUBLIC}/install/stripe/callback")
     async with shop:
         yield shop
