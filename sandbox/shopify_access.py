@@ -17,6 +17,7 @@ from sandbox.shopify_graphql import checked, operation_of
 _NEEDS = {
     "customer": "read_customers",
     "metafieldsSet": "write_customers",
+    "standardMetafieldDefinitionEnable": "write_customers",
     "order": "read_orders",
     "discountNode": "read_discounts",
     "codeDiscountNode": "read_discounts",

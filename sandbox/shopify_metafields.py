@@ -60,6 +60,21 @@ def set_metafields(shop: ShopifySandbox, metafields: list[View]) -> View:
     return {"metafields": [], "userErrors": []}
 
 
+def enable_standard(shop: ShopifySandbox, namespace: str | None, key: str | None, pin: bool | None) -> View:
+    """Switches one of Shopify's own definitions on; only so are its values on the customer's page."""
+    name = f"{namespace}.{key}"
+    if name in shop.views.definitions:
+        problem = ("TAKEN", "A standard definition has already been enabled for this namespace and key.")
+    elif name != "facts.birth_date":
+        problem = ("TEMPLATE_NOT_FOUND", "A standard definition wasn't found.")
+    elif pin and not shop.views.may_pin:
+        problem = ("UNSUPPORTED_PINNING", "The limit of 20 pinned definitions has been reached.")
+    else:
+        shop.views.definitions[name] = bool(pin)
+        return {"userErrors": []}
+    return {"userErrors": [{"field": None, "code": problem[0], "message": problem[1]}]}
+
+
 def _told(shop: ShopifySandbox, person: Person, with_birthday: bool) -> View:
     return shop.bodies.customer_body(person, with_birthday=with_birthday)
 

@@ -12,7 +12,7 @@ from sandbox.shopify_access import may
 from sandbox.shopify_bulk import operation_view, searched
 from sandbox.shopify_catalogue import PRODUCTS
 from sandbox.shopify_discounts import BASIC, FREE_SHIPPING, Discount
-from sandbox.shopify_metafields import set_metafields
+from sandbox.shopify_metafields import enable_standard, set_metafields
 from sandbox.shopify_views import connection, customer_number, digits, order_number, sale_index
 from sandbox.world import Person, Sale
 
@@ -67,6 +67,9 @@ class Root:
             "customersCount": lambda info, **asked: self._count("customers", **asked),
             "ordersCount": lambda info, **asked: self._count("orders", **asked),
             "metafieldsSet": lambda info, metafields: set_metafields(self._shop, metafields),
+            "standardMetafieldDefinitionEnable": lambda info, ownerType, key=None, namespace=None, pin=None: (
+                enable_standard(self._shop, namespace, key, pin)
+            ),
             "webhookSubscriptionCreate": self._subscribe,
             "webhookSubscriptionDelete": self._unsubscribe,
         }

@@ -75,6 +75,10 @@ class Views:
         self.metafields: dict[tuple[str, str], str] = {}
         self.touched: dict[str, datetime] = {}
         self.consents: dict[str, bool] = {}
+        self.definitions: dict[
+            str, bool
+        ] = {}  # of metafields that were switched on, and whether they are pinned
+        self.may_pin = True
         self.test_orders: set[int] = set()
         self.shop_name = shop.partition(".")[0].replace("-", " ").title()
 

@@ -9,8 +9,9 @@ import aiohttp
 import msgspec
 
 from connectors.base import Noun, Page, Secret, StoreAccess, Subscription, Window
-from connectors.shopify import birthdays, permissions, subscriptions, values
+from connectors.shopify import permissions, subscriptions, values
 from connectors.shopify.access import app_secrets
+from connectors.shopify.birthdays import Birthdays
 from connectors.shopify.client import ShopifyClient
 from connectors.shopify.customers import ACCOUNTS_VERSION, CustomerRules, complaints
 from connectors.shopify.discounts import Discounts
@@ -61,6 +62,7 @@ class ShopifyStore:
         self._values = values.Values(self._client, access.options.settings, access.options.time_zone)
         self._access = access
         self._rules = CustomerRules.of(access.options.settings)
+        self._birthdays = Birthdays(self._client, self._rules)
         self._history = History(self._client, self._discounts, self._rules)
         self._looks = Looks(self._history, self._discounts, self.facts)
         self._topics = subscriptions.api_topics(access.options.settings)
@@ -124,7 +126,7 @@ class ShopifyStore:
 
     async def write_birthday(self, customer_external_id: str, birthday: Birthday) -> None:
         """Writes the birthday into the metafield that birthdays are read from."""
-        await birthdays.write_birthday(self._client, self._rules, customer_external_id, birthday)
+        await self._birthdays.write(customer_external_id, birthday)
 
     async def show_points(self, points: Mapping[str, int]) -> Mapping[str, str]:
         """Writes points into the app's own metafield of each customer."""

@@ -346,6 +346,31 @@ async def test_a_birthday_that_is_written_is_read_back_everywhere(settings: dict
                 assert found[number].birthday == day
 
 
+async def test_what_is_written_is_seen_in_the_admin_since_shopifys_definition_is_on() -> None:
+    async with a_shop(FEW) as shop:
+        one, other, *_ = shop.sandbox.customers
+        for _ in range(2):  # another process finds it on
+            store = await opened(shop)
+            asked = shop.sandbox.requests
+            await store.write_birthday(one, Birthday(5, 17))
+            await store.write_birthday(other, Birthday(5, 18))
+            assert shop.sandbox.requests == asked + 1 + 1 + 2, "a token, the definition once, and the dates"
+        assert shop.sandbox.views.definitions == {"facts.birth_date": True}
+        own = await opened(shop, birthday_key="loyalty.born_on")
+        shop.sandbox.views.definitions.clear()
+        await own.write_birthday(one, Birthday(5, 17))
+        assert shop.sandbox.views.definitions == {}, "the merchant's own field has the merchant's definition"
+
+
+async def test_a_definition_that_cannot_be_pinned_keeps_no_birthday_from_being_written() -> None:
+    async with a_shop(FEW) as shop:
+        shop.sandbox.views.may_pin = False
+        store = await opened(shop)
+        number = next(iter(shop.sandbox.customers))
+        await store.write_birthday(number, Birthday(5, 17, 1990))
+        assert shop.sandbox.views.metafields[number, "facts.birth_date"] == "1990-05-17"
+
+
 async def test_a_birthday_of_somebody_who_is_gone_is_refused() -> None:
     async with a_shop(FEW) as shop:
         with pytest.raises(RefusedError, match="Owner"):

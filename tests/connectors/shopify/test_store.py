@@ -280,6 +280,14 @@ async def test_a_code_that_the_merchant_uses_otherwise_is_refused_not_taken_over
         assert shop.sandbox.codes_in_store() == 0
 
 
+async def test_a_shop_that_is_full_refuses_a_code_and_says_what_to_do() -> None:
+    async with open_shop(SMALL) as shop:
+        shop.sandbox.discounts.most_codes = 0
+        [pushed] = await shop.store.push([draft(next(iter(shop.sandbox.customers)))])
+        assert pushed.external_id is None
+        assert "delete discounts that are over" in str(pushed.refused)
+
+
 async def test_a_code_for_a_customer_who_is_gone_is_refused_with_shopifys_reason() -> None:
     async with open_shop(SMALL) as shop:
         good, bad = await shop.store.push([draft(customers(shop)[0], "A"), draft("999", "B")])
