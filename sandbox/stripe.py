@@ -21,10 +21,11 @@ from sandbox.server import Post, Sandbox
 from sandbox.stripe_access import Access, App, Key
 from sandbox.stripe_account import Account
 from sandbox.stripe_api import Api
+from sandbox.stripe_coupons import CodeRow
 from sandbox.stripe_destinations import Destinations
 from sandbox.stripe_endpoints import EndpointRow, Endpoints
 from sandbox.stripe_limits import Limiter, refusal
-from sandbox.stripe_objects import CodeRow, EventRow
+from sandbox.stripe_objects import EventRow
 from sandbox.stripe_seed import birthday_text
 from sandbox.stripe_till import Till
 from sandbox.world import EarningRule, Person, World

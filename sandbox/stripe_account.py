@@ -9,18 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from sandbox.stripe_billing import DisputeRow, InvoiceRow, ProductRow
+from sandbox.stripe_coupons import CodeRow, CouponRow
 from sandbox.stripe_endpoints import Endpoints
-from sandbox.stripe_objects import (
-    ChargeRow,
-    CodeRow,
-    CouponRow,
-    CustomerRow,
-    EventRow,
-    Json,
-    RefundRow,
-    Row,
-    SessionRow,
-)
+from sandbox.stripe_objects import ChargeRow, CustomerRow, EventRow, Json, RefundRow, Row, SessionRow
 from sandbox.stripe_seed import shop
 from sandbox.stripe_shelf import Shelf, StripeRefusal, boolean, check_names, integer, merged
 from sandbox.world import World

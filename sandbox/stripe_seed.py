@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sandbox.stripe_billing import ProductRow
-from sandbox.stripe_objects import ChargeRow, CodeRow, CouponRow, CustomerRow, RefundRow, SessionRow
+from sandbox.stripe_coupons import CodeRow, CouponRow
+from sandbox.stripe_objects import ChargeRow, CustomerRow, RefundRow, SessionRow
 from sandbox.world import Person, Sale, World
 
 _SECOND_LIFE = timedelta(days=20)  # how long after the first a person's second Customer is made

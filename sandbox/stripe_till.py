@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from sandbox.server import CheckoutRefused
 from sandbox.stripe_account import Account
 from sandbox.stripe_billing import DiscountRow, DisputeRow, InvoiceRow
-from sandbox.stripe_objects import ChargeRow, CodeRow, CustomerRow, RefundRow, SessionRow
+from sandbox.stripe_coupons import CodeRow
+from sandbox.stripe_objects import ChargeRow, CustomerRow, RefundRow, SessionRow
 
 _TAX_PERCENT = 21
 

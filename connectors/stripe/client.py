@@ -154,10 +154,10 @@ class Client:
                 return found
             try:
                 return await self._through_sdk(operation(attempt), shape)
-            except errors.ReplayedRefusalError:
+            except errors.SpentKeyError:
                 if (found := await made_before()) is not None:
                     return found
-            # Refused some hours ago, by a try like this one: a number that none of them had.
+            # Used some hours ago, by a try like this one: a number that none of them had.
             return await self._through_sdk(operation(secrets.randbelow(2**53)), shape)
 
         return await self._patiently(endpoint, once)

@@ -54,8 +54,10 @@ class SlowDownError(RetryLaterError):
         self.whom = whom
 
 
-class ReplayedRefusalError(RefusedError):
-    """What Stripe answered to an earlier request with the same idempotency key; today it might answer differently."""
+class SpentKeyError(RefusedError):
+    """The idempotency key was used before: Stripe repeats what it refused then, or had other parameters with it. With
+    another key it might answer differently.
+    """
 
 
 class KeyRefusedError(AccessRevokedError):
@@ -84,8 +86,9 @@ def from_answer(status: int, body: bytes | str | None, headers: Mapping[str, str
         )
     given = _lower(headers)
     refusal = _refusal(status, _read(body), given.get("request-id", ""))
-    if isinstance(refusal, RefusedError) and given.get("idempotent-replayed") == "true":
-        return ReplayedRefusalError(str(refusal), code=refusal.code)
+    is_spent = given.get("idempotent-replayed") == "true"
+    if isinstance(refusal, RefusedError) and (is_spent or refusal.code == "idempotency_error"):
+        return SpentKeyError(str(refusal), code=refusal.code)
     return refusal
 
 

@@ -14,7 +14,7 @@ from connectors.stripe import CONNECTOR, errors
 from connectors.stripe.errors import SlowDownError, Waiting
 from connectors.stripe.limits import Limits
 from connectors.turns import Budgets, LocalTurns, MemoryShelf
-from rewards.errors import RefusedError, RetryLaterError
+from rewards.errors import RetryLaterError
 from sandbox.stripe import StripeSandbox
 from sandbox.world import Seed, World
 from tests.connectors.stripe.browser import Browser
@@ -187,14 +187,14 @@ async def test_processes_share_the_pace_through_the_database(browser: Browser) -
     assert (asked - 1) / (clock() - began) >= 0.95 * 25
 
 
-def test_a_used_idempotency_key_with_other_parameters_is_refused_for_good() -> None:
+def test_a_used_idempotency_key_with_other_parameters_is_a_spent_one() -> None:
     body = json.dumps({"error": {"type": "idempotency_error", "message": "Keys for idempotent requests …"}})
     error = errors.from_answer(400, body, {"Request-Id": "req_2"})
-    assert isinstance(error, RefusedError)
+    assert isinstance(error, errors.SpentKeyError)
     assert (error.code, "req_2" in str(error)) == ("idempotency_error", True)
 
 
-async def test_a_mistaken_idempotency_key_finds_the_code_that_is_there_and_names_itself_where_none_is(
+async def test_a_mistaken_idempotency_key_finds_the_code_that_is_there_and_makes_it_where_none_is(
     sandbox: StripeSandbox, store: Store
 ) -> None:
     wanted = draft()
@@ -202,6 +202,13 @@ async def test_a_mistaken_idempotency_key_finds_the_code_that_is_there_and_names
     sandbox.api.mistake_idempotency_keys()
     assert await store.push([wanted]) == [made]
     (code,) = (each for each in sandbox.account.codes if each.id == made.external_id)
-    code.metadata.clear()
+    code.metadata.clear()  # somebody else's now, with our text
     (refused,) = await store.push([wanted])
-    assert (refused.external_id, "idempotency_error" in str(refused.refused)) == (None, True)
+    assert (refused.external_id, "resource_already_exists" in str(refused.refused)) == (None, True)
+    code.switched_on = False
+    sandbox.api.mistake_idempotency_keys()
+    (anew,) = await store.push([wanted])
+    assert (anew.refused, anew.external_id == made.external_id) == (None, False)
+    assert (
+        sum(each.active(sandbox.account.now) for each in sandbox.account.codes if each.code == code.code) == 1
+    )
