@@ -45,6 +45,19 @@ def minor_units(text: str, currency: str) -> int:
         raise InvalidInputError("An amount is not a decimal number; write it like 12.50.") from None
 
 
+def exact_minor_units(text: str, currency: str) -> int:
+    """An amount that somebody chose, in minor units; nothing is rounded.
+
+    Raises InvalidInputError as `minor_units`, and for more decimals than the currency has.
+    """
+    minor = minor_units(text, currency)
+    if Decimal(text) != Decimal(minor).scaleb(-exponent(currency)):
+        raise InvalidInputError(
+            f"{currency} has {exponent(currency) or 'no'} decimals: write {decimal_text(minor, currency)}, or what you mean."
+        )
+    return minor
+
+
 def decimal_text(amount_minor: int, currency: str) -> str:
     """The amount as platforms write it: 1791 EUR is "17.91", 500 JPY is "500"."""
     return format(Decimal(amount_minor).scaleb(-exponent(currency)), "f")

@@ -10,7 +10,7 @@ from app import output
 from app.commands.base import DefaultGroup, Group, json_option, store_argument, with_services, wrong_use
 from rewards.earning import WayKind, WayToEarn
 from rewards.errors import InvalidInputError
-from rewards.money import minor_units
+from rewards.money import exact_minor_units
 from storage import audit, programs, stores
 from storage.database import Connection
 from storage.programs import ProgramRow, StoredWay
@@ -102,7 +102,7 @@ def _changed(
     if fixed:
         per_minor = None
     elif per is not None:
-        per_minor = minor_units(per, program.currency)
+        per_minor = exact_minor_units(per, program.currency)
     return replace(
         way,
         points=way.points if points is None else points,

@@ -11,7 +11,7 @@ import click
 
 from app import output
 from rewards.errors import InvalidInputError
-from rewards.money import minor_units
+from rewards.money import exact_minor_units
 from rewards.records import Benefit, BenefitKind, Binding
 from rewards.terms import VALUE_BINDINGS, RewardTerms
 from storage.coupons import StoreCoupon
@@ -168,7 +168,7 @@ def _benefit(store: StoreRow, given: Given, known: Benefit | None) -> Benefit:
                 collection_external_ids=known.collection_external_ids,
             )
     if given.minimum is not None:
-        minor = minor_units(given.minimum, store.currency)
+        minor = exact_minor_units(given.minimum, store.currency)
         made = replace(made, minimum_minor=minor or None, currency=store.currency)
     if given.all_products:
         made = replace(made, product_external_ids=(), collection_external_ids=())
@@ -186,7 +186,7 @@ def _new_kind(store: StoreRow, given: Given) -> Benefit:
         (BenefitKind.GIFT_CARD, given.gift_card),
     ):
         if amount is not None:
-            minor = minor_units(amount, store.currency)
+            minor = exact_minor_units(amount, store.currency)
             return Benefit(kind, amount_minor=minor, currency=store.currency)
     if given.free_product:
         return Benefit(BenefitKind.FREE_PRODUCT)

@@ -44,6 +44,8 @@ async def test_the_terms_of_a_reward_are_said_shown_and_changed(merchant: Comman
         (("--free-shipping", "--product", "7"), "whole order"),
         (("--percent", "10", "--coupon", "x"), "There is no coupon|no coupon x"),
         (("--percent", "10", "--product", "7", "--product", "7"), "twice"),
+        (("--amount", "5.005"), "EUR has 2 decimals"),
+        (("--percent", "10", "--minimum", "20.001"), "EUR has 2 decimals"),
     ],
 )
 async def test_terms_that_cannot_be_meant_are_refused(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewards.errors import InvalidInputError
-from rewards.money import decimal_text, exponent, minor_units
+from rewards.money import decimal_text, exact_minor_units, exponent, minor_units
 
 currencies = st.sampled_from(["JPY", "EUR", "USD", "KWD", "ISK", "BHD", "CLP"])
 amounts = st.integers(-(10**15), 10**15)
@@ -50,6 +50,19 @@ def test_the_fast_way_reads_as_the_exact_one(amount: Decimal) -> None:
 )  # fmt: skip
 def test_amounts_as_platforms_write_them(text: str, currency: str, expected: int) -> None:
     assert minor_units(text, currency) == expected
+
+
+@given(amounts, currencies)
+def test_a_chosen_amount_is_taken_as_it_is(amount_minor: int, currency: str) -> None:
+    assert exact_minor_units(decimal_text(amount_minor, currency), currency) == amount_minor
+
+
+@pytest.mark.parametrize(
+    ("text", "currency"), [("10.005", "EUR"), ("0.001", "USD"), ("5.5", "JPY"), ("1.2345", "KWD")]
+)
+def test_a_chosen_amount_is_not_rounded(text: str, currency: str) -> None:
+    with pytest.raises(InvalidInputError, match="decimals"):
+        exact_minor_units(text, currency)
 
 
 @pytest.mark.parametrize(
