@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -400,9 +400,11 @@ class LiveStripe(Listening):
         super().__init__(world, clock=clock, mode="live")
 
 
-async def test_a_live_account_without_public_https_is_polled_and_misses_nothing(stage: Stage) -> None:
-    seed = Seed(number=3, customers=90, orders=60, birthday_share=1.0, now=stage.clock.now)
-    sandbox = LiveStripe(World(seed, base_is_total=True), clock=stage.clock)
+async def install_live(stage: Stage, *, number: int = 1, **seed: Any) -> Shop:
+    """An account with real money, its past read."""
+    given = {"customers": 60, "orders": 120, **seed}
+    world = World(Seed(number=number, now=stage.clock.now, **given), base_is_total=True)
+    sandbox = LiveStripe(world, clock=stage.clock)
     sandbox.limiter_on = False
     await stage.exits.enter_async_context(sandbox)
     answers = {**sandbox.connect_answers(), "setting:requests_per_second": "0"}
@@ -413,6 +415,12 @@ async def test_a_live_account_without_public_https_is_polled_and_misses_nothing(
     shop = Shop(stage, sandbox, made.store)
     stage.shops.append(shop)
     await shop.reads_history()
+    return shop
+
+
+async def test_a_live_account_without_public_https_is_polled_and_misses_nothing(stage: Stage) -> None:
+    shop = await install_live(stage, customers=90, orders=60, birthday_share=1.0)
+    sandbox = cast(StripeSandbox, shop.sandbox)
     await shop.earns()
     await shop.rewards("birthday", validity_days=10)
     await stage.tick()
@@ -437,3 +445,33 @@ async def test_a_live_account_without_public_https_is_polled_and_misses_nothing(
     await stage.tick()
     assert sum((await shop.books()).net.values()) == 0
     assert sandbox.account.endpoints.rows == []
+
+
+async def test_test_and_live_mode_of_one_account_are_two_stores_that_never_mix(stage: Stage) -> None:
+    """They have the same account, the same customers' and orders' ids, and even each other's events."""
+    test = await stage.open(StripeSandbox, number=5)
+    live = await install_live(stage, number=5)
+    mine, theirs = cast(StripeSandbox, test.sandbox), cast(StripeSandbox, live.sandbox)
+    assert mine.account.id == theirs.account.id
+    assert [shop.store.external_id for shop in (test, live)] == [
+        f"{mine.account.id}:{mode}" for mode in ("test", "live")
+    ]
+    assert test.store.program_id != live.store.program_id
+    await test.earns()
+    await live.earns()
+    before = {shop.store.id: await shop.books() for shop in (test, live)}
+    # A live event at the endpoint of the test store, signed with its secret: live ones hear of both.
+    theirs.place_order({"email": theirs.world.people[1].email, "subtotal_minor": 9_000})
+    (endpoint,) = mine.account.endpoints
+    for event in theirs.account.events.rows[-2:]:
+        mine._post(endpoint, event, pending=1, account=None, is_live=True)
+    await stage.settle()
+    notes = await stage.rows(
+        "SELECT DISTINCT note FROM deliveries WHERE store_id = %s AND note IS NOT NULL", test.store.id
+    )
+    assert [row["note"] for row in notes] == ["live event at the endpoint of a store in test mode"]
+    assert await test.books() == before[test.store.id]
+    stage.clock.passes(minutes=20)
+    await stage.tick()
+    assert sum((await live.books()).net.values()) > 0
+    assert await test.books() == before[test.store.id]
