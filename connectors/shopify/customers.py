@@ -80,12 +80,12 @@ def complaints(settings: Mapping[str, str]) -> list[str]:
     found = []
     if not _is_account_rule(settings.get(ACCOUNTS, EVERY)):
         found.append(
-            f'The setting {ACCOUNTS} must be "{EVERY}", "{CONSENT}" or "{TAG}" and a tag; until then every customer '
+            f'The setting {ACCOUNTS} must be "{EVERY}", "{CONSENT}" or "{TAG}" and a tag; otherwise every customer '
             "record counts as an account."
         )
     if not _FIELD.fullmatch(settings.get(BIRTHDAY_FIELD, STANDARD_BIRTHDAY)):
         found.append(
-            f"The setting {BIRTHDAY_FIELD} must name a metafield as NAMESPACE.KEY; until then birthdays are those in "
+            f"The setting {BIRTHDAY_FIELD} must name a metafield as NAMESPACE.KEY; otherwise birthdays are those in "
             f"{STANDARD_BIRTHDAY}."
         )
     return found

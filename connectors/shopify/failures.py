@@ -36,7 +36,7 @@ class UserError(msgspec.Struct):
 
 
 _REVOKED = {
-    401: "Shopify no longer accepts this store's access: connect the store again.",
+    401: "Shopify does not accept the access to this shop (any more): check it, and connect the store again.",
     402: "Shopify has frozen this shop: its owner must settle the account with Shopify.",
     403: "Shopify forbids access to this shop: check the app's permissions, or whether the shop is suspended.",
     423: "Shopify has locked this shop: its owner must ask Shopify's support.",

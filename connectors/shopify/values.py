@@ -132,7 +132,7 @@ def complaints(settings: Mapping[str, str]) -> list[str]:
     if settings.get(TELL_CUSTOMERS, ON) in (ON, OFF):
         return []
     return [
-        f"The setting {TELL_CUSTOMERS} must be {ON} or {OFF}; until then Shopify tells customers of their gifts."
+        f"The setting {TELL_CUSTOMERS} must be {ON} or {OFF}; otherwise Shopify tells customers of their gifts."
     ]
 
 
