@@ -7,7 +7,7 @@ plugins stand in the README.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rewards.errors import InvalidInputError
 from rewards.occasions import birthday as make_birthday
@@ -47,6 +47,38 @@ def wrong_settings(settings: Mapping[str, str]) -> tuple[str, ...]:
             "or let the plugin keep a copy."
         )
     return tuple(wrong)
+
+
+_LOOKS_LIKE_ONE = re.compile(
+    r"birth|bday|\bdob\b|geburt|cumple|nacimiento|naissance|nascita|geboort", re.IGNORECASE
+)
+_MOST_SHOWN = 3
+
+
+def offers(found: Sequence[Mapping[str, str]], settings: Mapping[str, str]) -> tuple[str, ...]:
+    """Which of some customers' fields look like birthdays, where the chosen one holds none of theirs.
+
+    Fields are known by their names and by what they hold; a form that is in doubt (03/04) is left to the merchant.
+    """
+    key = settings.get(KEY, DEFAULT_KEY)
+    if any(read_birthday(fields.get(key), settings) for fields in found):
+        return ()
+    texts: dict[str, list[str]] = {}
+    for fields in found:
+        for name, text in fields.items():
+            if text and _LOOKS_LIKE_ONE.search(name):
+                texts.setdefault(name, []).append(text)
+    forms = {
+        name: [form for form in _READ if all(read_birthday(text, {FORMAT: form}) for text in some)]
+        for name, some in texts.items()
+    }
+    named = [f"{KEY}={name} and {FORMAT}={' or '.join(fit)}" for name, fit in forms.items() if fit]
+    if not named:
+        return ()
+    return (
+        f"No customer's field {key} holds a birthday, but another one seems to: set {'; or '.join(named[:_MOST_SHOWN])}, and "
+        "read the shop anew.",
+    )
 
 
 def read_birthday(text: str | None, settings: Mapping[str, str]) -> Birthday | None:

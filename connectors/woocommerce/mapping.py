@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -266,9 +267,20 @@ _HALF_HOURS = {
 }
 
 
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
 def time_zone(index: IndexData) -> str:
-    """The shop's zone as an IANA name. Raises RefusedError for an offset that no such zone has."""
-    if index.timezone_string:
+    """The shop's zone as an IANA name. Raises RefusedError for an offset that no such zone has.
+
+    A name that this machine does not know (newer than its data, or a plugin's) is as good as none.
+    """
+    if index.timezone_string and _is_zone(index.timezone_string):
         return index.timezone_string
     try:
         offset = float(index.gmt_offset)

@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from connectors.base import AWAITS_PING, MARK, Noun, Page, Secret, StoreAccess, Subscription, Window
-from connectors.woocommerce.birthdays import wrong_settings
+from connectors.woocommerce.birthdays import offers, wrong_settings
 from connectors.woocommerce.client import CLOCK_SECONDS, REST_ROOT, Client
 from connectors.woocommerce.coupons import Coupons
 from connectors.woocommerce.finding import INDEX, INDEX_FIELDS
@@ -24,17 +24,19 @@ from connectors.woocommerce.mapping import (
     WebhookData,
     birthday_body,
     customer_change,
+    meta_text,
     time_zone,
     webhook_body,
 )
 from connectors.woocommerce.pace import pace_of
 from connectors.woocommerce.versions import release_of
 from connectors.woocommerce.webhooks import TOPICS
-from rewards.errors import RefusedError
+from rewards.errors import AccessRevokedError, RefusedError
 from rewards.records import Benefit, Birthday, CodeDraft, Coupon, KnownCode, PushedCode, ShopFacts
 
 _PATIENCE_SECONDS, _TIMEOUT_SECONDS = 60.0, 60.0
 _CUSTOMER = msgspec.json.Decoder(CustomerData)
+_CUSTOMERS = msgspec.json.Decoder(list[CustomerData])
 _CURRENCY = msgspec.json.Decoder(CurrencyData)
 _WEBHOOK = msgspec.json.Decoder(WebhookData)
 _WEBHOOKS = msgspec.json.Decoder(list[WebhookData])
@@ -75,11 +77,24 @@ class WooCommerceStore:
             notices=(
                 *self._notices(),
                 *release.notices,
-                *wrong_settings(self._options.settings),
+                *(wrong_settings(self._options.settings) or await self._birthdays_elsewhere()),
                 *await self._coupons.notices(),
             ),
             settings={MARK: release.mark} if release.mark else {},
         )
+
+    async def _birthdays_elsewhere(self) -> tuple[str, ...]:
+        """What the newest customers' fields show, where the merchant has not found the right one yet."""
+        params = {"_fields": "id,meta_data", "orderby": "id", "order": "desc", "per_page": str(PER_PAGE)}
+        try:
+            newest = (await self._client.get("wc/v3/customers", _CUSTOMERS.decode, params)).value
+        except (RefusedError, AccessRevokedError):
+            return ()
+        fields = [
+            {entry.key: meta_text(data.meta_data, entry.key) or "" for entry in data.meta_data}
+            for data in newest
+        ]
+        return offers(fields, self._options.settings)
 
     def _notices(self) -> tuple[str, ...]:
         minutes = round(self._client.clock_off_seconds / 60)

@@ -26,13 +26,20 @@ def options(**settings: str) -> StoreOptions:
     return StoreOptions(OPTIONS.currency, OPTIONS.time_zone, {**OPTIONS.settings, **settings})
 
 
+def keys_of(sandbox: WooCommerceSandbox) -> Mapping[str, Secret]:
+    """What opens the stand-in for reading and writing."""
+    return {"key": Secret(sandbox.read_write.key), "secret": Secret(sandbox.read_write.secret)}
+
+
 @contextlib.asynccontextmanager
 async def standing(seed: Seed, **settings: str) -> AsyncIterator[tuple[WooCommerceSandbox, WooCommerceStore]]:
     """A stand-in shop and the store opened on it."""
     async with WooCommerceSandbox(World(seed)) as sandbox, aiohttp.ClientSession() as session:
         assert isinstance(sandbox, WooCommerceSandbox)
-        keys = {"key": Secret(sandbox.read_write.key), "secret": Secret(sandbox.read_write.secret)}
-        yield sandbox, open_store(StoreAccess(sandbox.url, keys, options(**settings), sandbox.url), session)
+        yield (
+            sandbox,
+            open_store(StoreAccess(sandbox.url, keys_of(sandbox), options(**settings), sandbox.url), session),
+        )
 
 
 @contextlib.asynccontextmanager

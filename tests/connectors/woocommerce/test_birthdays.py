@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.base import Noun, WritesBirthdays
-from connectors.woocommerce.birthdays import birthday_text, read_birthday
+from connectors.base import Noun, StoreAccess, WritesBirthdays
+from connectors.woocommerce.birthdays import birthday_text, offers, read_birthday
+from connectors.woocommerce.store import open_store
 from rewards.changes import CustomerSaved
 from rewards.errors import InvalidInputError, RefusedError
 from rewards.occasions import birthday
 from rewards.records import Birthday
+from sandbox.woocommerce_records import FIRST_CUSTOMER
 from sandbox.world import Seed
-from tests.connectors.woocommerce.shop import answering, standing
+from tests.connectors.woocommerce.shop import answering, keys_of, options, standing
 
 SEED = Seed(number=8, customers=20, orders=0)
 FORMS = ["y-m-d", "d-m-y", "m-d-y", "ymd"]
@@ -129,3 +132,41 @@ async def test_a_field_that_the_shop_hides_is_never_written() -> None:
         with pytest.raises(RefusedError, match="begins with _"):
             await store.write_birthday("4", Birthday(4, 30))
         assert sandbox.requests == before
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ([{"yith_birthday": "1990-04-30"}], "birthday_key=yith_birthday and birthday_format=y-m-d"),
+        (
+            [{"geburtstag": "30.04.1990"}, {"geburtstag": "01.02.1990"}],
+            "=geburtstag and birthday_format=d-m-y",
+        ),
+        ([{"dob": "19900430", "shoe_size": "43"}], "birthday_key=dob and birthday_format=ymd"),
+        ([{"billing_birth_date": "03/04/1990"}], "birthday_format=d-m-y or m-d-y"),
+        ([{"birth_place": "Madrid"}, {"birth_date": ""}], None),
+        ([{"birthday": "1990-04-30", "yith_birthday": "1990-04-30"}], None),
+        ([{"last_update": "1990-04-30"}], None),
+        ([], None),
+    ],
+)
+def test_a_field_that_looks_like_a_birthday_is_offered_where_the_chosen_one_is_empty(
+    found: list[dict[str, str]], says: str | None
+) -> None:
+    told = offers(found, {})
+    assert bool(told) is bool(says)
+    assert says is None or says in told[0]
+
+
+async def test_the_shops_own_field_is_offered_until_it_is_chosen() -> None:
+    async with standing(Seed(number=8, customers=20, orders=0, birthday_share=0.0)) as (sandbox, store):
+        assert (await store.facts()).notices == ()
+        number = FIRST_CUSTOMER + sandbox.accounts[-1].number
+        sandbox.write_customer_meta(number, [{"key": "fecha_nacimiento", "value": "30/04/1990"}])
+        (notice,) = (await store.facts()).notices
+        assert "birthday_key=fecha_nacimiento and birthday_format=d-m-y" in notice
+        assert "1990" not in notice
+        chosen = options(birthday_key="fecha_nacimiento", birthday_format="d-m-y")
+        async with aiohttp.ClientSession() as session:
+            access = StoreAccess(sandbox.url, keys_of(sandbox), chosen, sandbox.url)
+            assert (await open_store(access, session).facts()).notices == ()

@@ -239,6 +239,8 @@ def test_coupons() -> None:
     [
         ("Europe/Madrid", 1, "Europe/Madrid"),
         ("", 0, "Etc/UTC"),
+        ("Mars/Olympus", 2, "Etc/GMT-2"),  # no name that we know
+        ("../etc/passwd", 0, "Etc/UTC"),
         ("", 2, "Etc/GMT-2"),
         ("", "-3", "Etc/GMT+3"),
         ("", 5.5, "Asia/Kolkata"),
