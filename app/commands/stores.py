@@ -137,11 +137,16 @@ async def _preview(services: Services, store: StoreRow, as_json: bool) -> None:
             f"Reading {store.name} is not counted by {store.platform}; a full reading only takes its time."
         )
     else:
-        minutes = max(1, round(found.seconds / 60))
         output.say(
             f"Reading everything from {store.name} takes about {output.count(found.requests, 'request')} and "
-            f"{output.count(minutes, 'minute')}. {found.note}"
+            f"{_lasts(found.seconds)}. {found.note}"
         )
+
+
+def _lasts(seconds: float) -> str:
+    if seconds < 90:
+        return output.count(max(1, round(seconds)), "second")
+    return output.count(round(seconds / 60), "minute")
 
 
 def _records(counts: Mapping[str, int]) -> str:

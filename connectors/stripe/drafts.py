@@ -59,6 +59,12 @@ EXPLAINS: Mapping[Capability | Binding, str] = {
     ),
 }
 
+_LACKING = {
+    BenefitKind.FREE_SHIPPING: Capability.FREE_SHIPPING,
+    BenefitKind.FREE_PRODUCT: Capability.FREE_PRODUCT,
+    BenefitKind.STORE_CREDIT: Capability.STORE_CREDIT,
+    BenefitKind.GIFT_CARD: Capability.GIFT_CARDS,
+}
 _LONGEST_NAME = 40
 # A draft's title may end in its occasion, "Birthday (birthday:2027)"; a coupon serves all of them.
 _OCCASION = re.compile(r"\s*\([^()]*\)$")
@@ -68,10 +74,8 @@ _RATE = re.compile(r"\s*([A-Za-z]{3})\s*=\s*([0-9]{1,7}(?:\.[0-9]{1,9})?)\s*")
 def cannot_give(draft: CodeDraft) -> str | None:
     """Why Stripe cannot hold this code, in words for the merchant; None when it can."""
     kind, benefit = draft.benefit.kind, draft.benefit
-    if kind is BenefitKind.FREE_SHIPPING:
-        return EXPLAINS[Capability.FREE_SHIPPING]
-    if kind is BenefitKind.FREE_PRODUCT:
-        return EXPLAINS[Capability.FREE_PRODUCT]
+    if kind in _LACKING:
+        return EXPLAINS[_LACKING[kind]]
     if kind is BenefitKind.OTHER:
         return "Stripe codes give a percentage or an amount; choose one of them for this reward."
     if benefit.collection_external_ids:

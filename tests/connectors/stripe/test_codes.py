@@ -74,6 +74,8 @@ def test_what_stripe_cannot_do_is_said_for_everything_that_is_not_a_capability()
         Benefit(BenefitKind.FREE_PRODUCT, product_external_ids=("prod_Sbx00000000000",)),
         Benefit(BenefitKind.PERCENTAGE, basis_points=1_000, collection_external_ids=("c1",)),
         Benefit(BenefitKind.OTHER),
+        Benefit(BenefitKind.STORE_CREDIT, amount_minor=500, currency="EUR"),
+        Benefit(BenefitKind.GIFT_CARD, amount_minor=500, currency="EUR"),
     ],
 )
 async def test_what_stripe_cannot_give_makes_neither_coupon_nor_code(
