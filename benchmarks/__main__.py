@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from benchmarks import drain, history, lane, pools, push
+from benchmarks import catchup, drain, history, lane, pools, push
 from benchmarks.harness import Bench, opened, tell
 from benchmarks.results import Result
 
@@ -28,6 +28,7 @@ BENCHMARKS = (
     *(Benchmark(names, run) for names, run in history.benchmarks()),
     *(Benchmark(names, run) for names, run in push.benchmarks()),
     *(Benchmark(names, run) for names, run in pools.benchmarks()),
+    Benchmark(catchup.NAMES, catchup.run),
 )
 
 

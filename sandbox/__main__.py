@@ -25,6 +25,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--no-limiter", action="store_true", help="the platform's rate limiter is off")
     parser.add_argument("--requests-per-second", type=int, help="what the rate limiter lets through")
+    parser.add_argument("--points-per-second", type=int, help="the same, where requests cost points")
     parser.add_argument("--prerender", action="store_true", help="answers once written are kept as text")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds that each answer takes")
     return parser.parse_args()
@@ -49,10 +50,11 @@ async def _serve(asked: argparse.Namespace, kind: Callable[..., Sandbox]) -> Non
     # A stand-in that offers no such thing keeps what it has written anyway.
     offered = inspect.signature(kind).parameters
     given: dict[str, object] = {"prerendered": True} if asked.prerender and "prerendered" in offered else {}
-    if asked.requests_per_second is not None:
-        if "requests_per_second" not in offered:
-            raise SystemExit(f"The stand-in for {asked.platform!r} counts no requests a second.")
-        given["requests_per_second"] = asked.requests_per_second
+    for name in ("requests_per_second", "points_per_second"):
+        if (value := getattr(asked, name)) is not None:
+            if name not in offered:
+                raise SystemExit(f"The stand-in for {asked.platform!r} counts no {name.replace('_', ' ')}.")
+            given[name] = value
     sandbox = kind(world, **given)
     sandbox.limiter_on = not asked.no_limiter
     sandbox.faults.delay_seconds = asked.delay

@@ -70,11 +70,12 @@ class ShopifySandbox(Sandbox):
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         shop: str | None = None,
         client_secret: str = CLIENT_SECRET,
+        points_per_second: float = 100.0,
     ) -> None:
         super().__init__(world, clock=clock)
         self.shop = shop or f"sandbox-{world.seed.number}.myshopify.com"
         self.client_secret = client_secret
-        self.bucket = Bucket()
+        self.bucket = Bucket(20 * points_per_second, points_per_second)  # as all plans have it
         now = self._now
         self.oauth = OAuthDesk(self.shop, CLIENT_ID, [client_secret], _SCOPES.split(","), now)
         self.views = Views(world.seed, self.shop, now)
@@ -133,9 +134,11 @@ class ShopifySandbox(Sandbox):
         return sum(max(1, sum(redeem.added for redeem in found.codes.values())) for found in made)
 
     def books(self, rule: EarningRule, birthday_lead: int, joining_lead: int) -> dict[str, object]:
-        """The shop's own figures, and how many requests it has had and refused for want of points."""
+        """The shop's own figures, how many requests it has had and refused for want of points, and the points."""
         figures = super().books(rule, birthday_lead, joining_lead)
-        return figures | {"requests": self.requests, "requests_refused": self.bucket.refused}
+        figures |= {"requests": self.requests, "requests_refused": self.bucket.refused}
+        points = {"points_spent": self.bucket.spent, "points_left": self.bucket.level}
+        return figures | points | {"points_most": self.bucket.maximum}
 
     def place_order(self, body: Mapping[str, object]) -> dict[str, object]:
         """A checkout, see `sandbox.server`."""

@@ -114,6 +114,7 @@ class Bucket:
         self.maximum, self.per_second, self._level = maximum, per_second, maximum
         self._at = time.monotonic()
         self.refused = 0
+        self.spent = 0.0  # in all
 
     @property
     def level(self) -> float:
@@ -129,11 +130,13 @@ class Bucket:
             self.refused += 1
             return False
         self._level -= points
+        self.spent += points
         return True
 
     def give_back(self, points: float) -> None:
         """The difference between what was asked and what it came to."""
         self._level = min(self.maximum, self._level + points)
+        self.spent -= points
 
     def extensions(self, requested: float, actual: float | None) -> dict[str, Any]:
         """What an answer says of it."""
