@@ -50,10 +50,10 @@ class Endpoints:
         if self._client.keyring.is_of_app:
             return _of_the_app(secret)
         try:
-            made = await self.create(address)
+            made = await self._create_with_room(address)
         except RefusedError as refusal:
             if refusal.code != MISSING_PERMISSION:
-                raise _about_the_address(refusal, address) from None
+                raise _in_words(refusal, address) from None
             if self._is_by_hand and secret.reveal().startswith(SIGNING):
                 return Subscription([], secret)
             raise RefusedError(by_hand(address), code=MISSING_PERMISSION) from None
@@ -65,6 +65,19 @@ class Endpoints:
         await self._remove_others(address)
         also = [Secret(thin.secret)] if thin and thin.secret else []
         return Subscription(self._held, Secret(made.secret), also)
+
+    async def _create_with_room(self, address: str) -> WebhookEndpoint:
+        """A new endpoint. An account may have so many: where there is no room for one more, our old one makes it."""
+        try:
+            return await self.create(address)
+        except RefusedError as refusal:
+            if refusal.code in (MISSING_PERMISSION, "url_invalid"):
+                raise
+            old = await self.at(address)
+            if not old:
+                raise
+        await self._remove([each.id for each in old])
+        return await self.create(address)
 
     async def is_subscribed(self, address: str) -> bool:
         """True when an endpoint at the address whose secret we hold is enabled for all our events, and so is the event
@@ -171,9 +184,13 @@ def _of_the_app(secret: Secret) -> Subscription:
     )
 
 
-def _about_the_address(refusal: RefusedError, address: str) -> RefusedError:
+def _in_words(refusal: RefusedError, address: str) -> RefusedError:
     if refusal.code != "url_invalid":
-        return refusal
+        return RefusedError(
+            f"Stripe makes no webhook endpoint for {address}. {refusal} An account may have 16 of them: if it does, delete "
+            "those that nobody needs in the Dashboard (Developers, Webhooks).",
+            code=refusal.code,
+        )
     return RefusedError(
         f"Stripe posts events only to a public https address, and {address} is none; set PERENNIAL_PUBLIC_URL to one "
         "and connect the store again.",

@@ -82,6 +82,24 @@ async def test_an_endpoint_of_a_first_connection_that_broke_off_is_replaced_at_t
     assert {store_id for _, store_id in await inbox(browser)} == {store.id}
 
 
+async def test_where_there_is_no_room_for_one_more_the_old_endpoint_makes_it(
+    sandbox: StripeSandbox, store: Store
+) -> None:
+    shelf = sandbox.account.endpoints
+    for number in range(16):
+        shelf.create({"url": f"https://other.example/{number}", "enabled_events": ["*"]})
+    with pytest.raises(RefusedError, match="delete those that nobody needs") as caught:
+        await store.subscribe(ADDRESS, Secret("proposal"))
+    assert ADDRESS in str(caught.value)
+    shelf.delete(shelf.rows[0].id)
+    first = await store.subscribe(ADDRESS, Secret("proposal"))
+    second = await store.subscribe(ADDRESS, Secret("proposal"))
+    assert len(shelf) == 16
+    (ours,) = (each for each in shelf if each.url == ADDRESS)
+    assert (ours.id, ours.secret) == (second.external_ids[0], second.secret.reveal())
+    assert ours.id != first.external_ids[0]
+
+
 async def test_posts_are_taken_while_a_secret_is_rolled(browser: Browser) -> None:
     """Stripe signs with both for a day; whichever of them we hold will do."""
     await with_key(browser)
