@@ -48,6 +48,7 @@ def check(coupon: Coupon | None, lines: Sequence[Line], email: str, user: str, n
         raise CheckoutRefused("used_up")
     # A * stands for any text.
     allowed = fields["email_restrictions"]
+    allowed = list(allowed.values()) if isinstance(allowed, dict) else allowed
     if allowed and not any(fnmatchcase(email, pattern) for pattern in allowed):
         raise CheckoutRefused("wrong_customer")
     # The whole cart needs one of the products and one of the categories, where both are given.

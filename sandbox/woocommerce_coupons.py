@@ -162,7 +162,7 @@ class CouponShelf:
             fields["status"] = body["status"]
         if "email_restrictions" in body:  # what is no e-mail is dropped in silence: a coupon for everybody
             given = [str(email).lower() for email in body["email_restrictions"]]
-            fields["email_restrictions"] = [email for email in given if _EMAIL.fullmatch(email)]
+            fields["email_restrictions"] = _kept(given, _EMAIL.fullmatch)
         for entry in body.get("meta_data", []):
             self._write_meta(fields["meta_data"], entry)
         if body.get("date_expires") is not None:  # null is ignored, "" clears
@@ -187,6 +187,13 @@ class CouponShelf:
         except ValueError:
             return datetime(1970, 1, 1, tzinfo=UTC)
         return (moment if moment.tzinfo else moment.replace(tzinfo=self.zone)).astimezone(UTC)
+
+
+def _kept(values: list[Any], fits: Callable[[Any], object]) -> list[Any] | dict[str, Any]:
+    """What fits. PHP keeps the places of what is left, and a list with a gap is written as an object."""
+    kept = {place: value for place, value in enumerate(values) if fits(value)}
+    is_whole = list(kept) == list(range(len(kept)))
+    return list(kept.values()) if is_whole else {str(place): value for place, value in kept.items()}
 
 
 def _blank() -> Json:

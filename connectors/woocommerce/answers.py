@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -142,6 +143,24 @@ def json_in(content: bytes) -> bytes | None:
         if not text[end:].strip():
             return text[found.start(1) : end].encode()
     return None
+
+
+def mended(content: bytes) -> bytes:
+    """JSON with lists where PHP wrote objects: a list from which an entry was dropped becomes {"1": 15}.
+
+    Seen on 8.0.3 to 10.0.2 in coupons with an e-mail that is none, and wherever a plugin filters a list.
+    """
+    return msgspec.json.encode(_with_lists(msgspec.json.decode(content)))
+
+
+def _with_lists(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_lists(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value and all(key.isascii() and key.isdigit() for key in value):
+        return [_with_lists(item) for item in value.values()]
+    return {key: _with_lists(item) for key, item in value.items()}
 
 
 def hidden_refusal(method: str, content: bytes) -> PlatformError | None:

@@ -11,6 +11,7 @@ import random
 import secrets as random_source
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import urlencode
@@ -27,6 +28,7 @@ from connectors.woocommerce.answers import (
     hidden_refusal,
     is_old,
     json_in,
+    mended,
     refusal,
     told_time,
 )
@@ -251,10 +253,9 @@ def _decoded(method: str, content: bytes, decode: Callable[[bytes], T]) -> T:
         hidden = hidden_refusal(method, found)
         if hidden is not None:
             raise hidden
-        try:
-            return decode(found)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            pass
+        for text in (found, mended(found)):
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                return decode(text)
     raise UnreadableError("The shop's answer cannot be read. If this stays, look for PHP warnings in it.")
 
 

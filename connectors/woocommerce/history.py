@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, pairwise
@@ -13,6 +14,7 @@ import msgspec
 
 from connectors.base import Noun, Page, StoreOptions, Window
 from connectors.windows import tapering
+from connectors.woocommerce.answers import mended
 from connectors.woocommerce.client import Client
 from connectors.woocommerce.coupon_mapping import COUPON_FIELDS, CouponData, coupon_change
 from connectors.woocommerce.mapping import (
@@ -260,10 +262,10 @@ class History:
             return [self._one_change(listing, raw) for raw in _ANY.decode(body)]
 
     def _one_change(self, listing: _Listing, raw: msgspec.Raw) -> Change:
-        try:
-            return listing.change(listing.item(bytes(raw)), self._options)
-        except (msgspec.ValidationError, InvalidInputError):
-            return Ignored("a record that cannot be read; look for a plugin that changes WooCommerce's API")
+        for text in (bytes(raw), mended(bytes(raw))):
+            with suppress(msgspec.ValidationError, InvalidInputError):
+                return listing.change(listing.item(text), self._options)
+        return Ignored("a record that cannot be read; look for a plugin that changes WooCommerce's API")
 
 
 def _chosen(noun: Noun, since: datetime | None, settings: Mapping[str, str]) -> dict[str, str]:

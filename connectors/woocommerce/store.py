@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 
 from connectors.base import AWAITS_PING, MARK, Noun, Page, Secret, StoreAccess, Subscription, Window
+from connectors.woocommerce.answers import UnreadableError
 from connectors.woocommerce.birthdays import offers, wrong_settings
 from connectors.woocommerce.client import CLOCK_SECONDS, REST_ROOT, Client
 from connectors.woocommerce.coupons import Coupons
@@ -88,7 +89,7 @@ class WooCommerceStore:
         params = {"_fields": "id,meta_data", "orderby": "id", "order": "desc", "per_page": str(PER_PAGE)}
         try:
             newest = (await self._client.get("wc/v3/customers", _CUSTOMERS.decode, params)).value
-        except (RefusedError, AccessRevokedError):
+        except (RefusedError, AccessRevokedError, UnreadableError):  # it is only an offer
             return ()
         fields = [
             {entry.key: meta_text(data.meta_data, entry.key) or "" for entry in data.meta_data}

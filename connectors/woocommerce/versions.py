@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from connectors.woocommerce.answers import UnreadableError
 from connectors.woocommerce.client import Client
 from rewards.errors import AccessRevokedError, RefusedError
 
@@ -65,7 +66,7 @@ async def release_of(client: Client) -> Release:
     fields = {"_fields": "environment.store_id,environment.version"}
     try:
         found = (await client.get("wc/v3/system_status", _SYSTEM.decode, fields)).value.environment
-    except (RefusedError, AccessRevokedError):
+    except (RefusedError, AccessRevokedError, UnreadableError):
         return Release()
     if isinstance(found, list):
         return Release()

@@ -15,6 +15,7 @@ from datetime import datetime
 import msgspec
 
 from connectors.base import RawDelivery, Secret, StoreClaim, StoreOptions
+from connectors.woocommerce.answers import mended
 from connectors.woocommerce.coupon_mapping import (
     CouponData,
     coupon_change,
@@ -64,6 +65,13 @@ _DELETED: dict[str, Callable[[str], Change]] = {
     "customer": CustomerDeleted,
     "coupon": CouponDeleted,
 }
+
+
+def _saved(noun: str, body: bytes, options: StoreOptions) -> Change:
+    try:
+        return _SAVED[noun](body, options)
+    except msgspec.ValidationError:
+        return _SAVED[noun](mended(body), options)
 
 
 class WooCommerceWebhooks:
@@ -125,7 +133,7 @@ class WooCommerceWebhooks:
             # A resource that was gone when its post was built gives a signed error body.
             if _HEAD.decode(delivery.body).id is None:
                 return (Ignored("the resource was deleted before the shop could send it"),)
-            return (_SAVED[noun](delivery.body, options),)
+            return (_saved(noun, delivery.body, options),)
         except (msgspec.MsgspecError, UnicodeDecodeError, InvalidInputError) as error:
             raise MalformedDeliveryError(
                 f"The body of a {topic} webhook cannot be read; look for a plugin that changes WooCommerce's webhooks."

@@ -371,6 +371,14 @@ async def test_variations_and_the_trash_are_in_no_list_of_products_and_found_by_
         ] == "woocommerce_rest_term_invalid"
 
 
+async def test_a_list_from_which_something_was_dropped_is_an_object() -> None:
+    async with open_shop() as shop:
+        made = await shop.call(
+            "POST", "coupons", {"code": "g", "email_restrictions": ["malo", "a@b.example"]}
+        )
+        assert made[1]["email_restrictions"] == {"1": "a@b.example"}
+
+
 async def test_a_batch_of_nothing_is_answered_with_an_empty_list() -> None:
     """Seen on 8.0.3, 9.4.2 and 10.0.2; an object anywhere else."""
     async with open_shop() as shop:

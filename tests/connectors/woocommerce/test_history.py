@@ -11,6 +11,7 @@ import pytest
 from connectors.base import Noun, Window
 from connectors.woocommerce.store import WooCommerceStore
 from rewards.changes import CouponSaved, CustomerSaved, Ignored, OrderSaved
+from rewards.records import KnownCode
 from sandbox.world import Seed
 from tests.connectors.woocommerce.shop import answering, standing
 from tests.connectors.woocommerce.test_mapping import ORDER
@@ -127,6 +128,19 @@ async def test_a_record_bent_by_a_plugin_does_not_spoil_its_page() -> None:
         window = Window(Noun.ORDERS, {"from": 1, "to": None, "total": -1, "filter": {}})
         changes = [change async for page in store.read(window, None) for change in page.changes]
     assert [type(change) for change in changes] == [OrderSaved, Ignored, Ignored, Ignored, OrderSaved]
+
+
+async def test_lists_with_a_gap_are_read_as_lists() -> None:
+    """Which PHP writes as objects, in one record of a page and in a single answer."""
+    async with standing(Seed(customers=3, orders=3)) as (sandbox, store):
+        sandbox.coupons.create({"code": "two", "email_restrictions": ["none", "A@b.example"]}, sandbox.now())
+        (window,) = await store.windows(Noun.COUPONS, None)
+        changes = [change async for page in store.read(window, None) for change in page.changes]
+        emails = {c.coupon.code: c.coupon.emails for c in changes if isinstance(c, CouponSaved)}
+        assert (len(emails), emails["two"]) == (4, ("a@b.example",))
+        (found,) = await store.find([KnownCode("two", None, None)])
+        assert found is not None
+        assert found.emails == ("a@b.example",)
 
 
 async def test_coupons_of_the_shop_are_read() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from connectors.base import RawDelivery, Secret, StoreClaim
 from connectors.woocommerce.webhooks import WooCommerceWebhooks
-from rewards.changes import CouponDeleted, CustomerDeleted, Ignored, OrderDeleted, OrderSaved
+from rewards.changes import CouponDeleted, CouponSaved, CustomerDeleted, Ignored, OrderDeleted, OrderSaved
 from rewards.errors import MalformedDeliveryError
 from tests.connectors.woocommerce.case import deliver
 from tests.connectors.woocommerce.shop import OPTIONS
@@ -125,3 +125,11 @@ def test_an_order_with_an_amount_that_is_none_is_malformed() -> None:
     bent = json.loads(body) | {"total": "gratis"}
     with pytest.raises(MalformedDeliveryError):
         READER.parse(post("order.updated", bent), OPTIONS)
+
+
+def test_a_list_with_a_gap_is_an_object_and_means_the_same() -> None:
+    """As a real shop sends a coupon of which one of two e-mails was none."""
+    body = {**json.loads(recorded("coupon-updated").body), "email_restrictions": {"1": "A@b.example"}}
+    (change,) = READER.parse(post("coupon.updated", body), OPTIONS)
+    assert isinstance(change, CouponSaved)
+    assert change.coupon.emails == ("a@b.example",)
