@@ -75,13 +75,13 @@ class Destination:
 
 
 class Destinations:
-    """Those of one account. `post` sends a body to an address; `is_offered` False: a server that knows no v2."""
+    """Those of one account. `post` sends a body to an address; `refusal` is what everything is answered with instead."""
 
     def __init__(
         self, access: Access, clock: Callable[[], datetime], post: Callable[[str, bytes, str], None]
     ) -> None:
         self.rows: list[Destination] = []
-        self.is_offered = True
+        self.refusal: StripeRefusal | None = None
         self._access = access
         self._clock = clock
         self._post = post
@@ -128,10 +128,8 @@ class Destinations:
     def _answered(self, act: Callable[[web.Request, Json], Json]) -> Callable[..., Any]:
         async def handle(request: web.Request) -> web.StreamResponse:
             try:
-                if not self.is_offered:
-                    raise StripeRefusal(
-                        f"Unrecognized request URL ({request.method}: {request.path}).", status=404
-                    )
+                if self.refusal is not None:
+                    raise self.refusal
                 self._access.check(request)
                 body = await request.read()
                 return web.json_response(act(request, json.loads(body) if body else {}))

@@ -23,7 +23,7 @@ from stripe.params.v2.core import EventDestinationCreateParams
 from connectors.stripe.client import Client, Operation
 from connectors.stripe.mapping import Deleted
 from connectors.stripe.webhooks import THIN_TOPICS
-from rewards.errors import RefusedError, RetryLaterError
+from rewards.errors import PlatformError
 
 PREFIX = "ed_"  # how their ids begin
 _PATH = "/v2/core/event_destinations"
@@ -88,18 +88,18 @@ class Destinations:
             made = await self._client.call(
                 f"POST {_PATH}", lambda sdk: sdk.v2.core.event_destinations.create_async(params), Destination
             )
-        except (RefusedError, RetryLaterError):
+        except PlatformError:  # whatever it is: the endpoint was made with the same key just now
             return None
         return made if made.secret else None
 
     async def at(self, address: str) -> list[Destination] | None:
-        """Those that post thin events to the address; None where the key may not see them. Raises RetryLaterError."""
+        """Those that post thin events to the address; None where they cannot be seen, whatever the reason."""
         found: list[Destination] = []
         path, params = _PATH, {"include[0]": "webhook_endpoint.url"}
         for _ in range(_MOST_PAGES):
             try:
                 page = await self._client.page(path, params, _page, endpoint=f"GET {_PATH}")
-            except RefusedError:
+            except PlatformError:
                 return None
             found += [
                 each
@@ -114,11 +114,11 @@ class Destinations:
         return found
 
     async def remove(self, external_ids: Sequence[str]) -> None:
-        """Deletes them; fine when they are gone, or not ours to delete."""
+        """Deletes them; fine when they are gone, or cannot be deleted: their posts are then signed with a secret that we forget."""
         for external_id in external_ids:
             try:
                 await self._client.call(f"DELETE {_PATH}", _delete(external_id), Deleted)
-            except RefusedError:
+            except PlatformError:
                 continue
 
 

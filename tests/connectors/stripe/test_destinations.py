@@ -11,6 +11,7 @@ from stripe.v2.core import EventDestination
 from connectors.base import Secret, Store
 from connectors.stripe.webhooks import THIN_TOPICS
 from sandbox.stripe import StripeSandbox
+from sandbox.stripe_shelf import StripeRefusal
 from storage import stores
 from sync.subscriptions import WebhookState, look_after
 from tests.connectors.stripe.browser import Browser
@@ -68,14 +69,23 @@ async def test_the_stand_ins_thin_event_is_what_the_sdk_reads(browser: Browser) 
         )
 
 
-@pytest.mark.parametrize("how", ["permission", "no_v2"])
+REFUSALS = {
+    "a server that knows no v2": StripeRefusal("Unrecognized request URL (POST: /v2/core/…).", status=404),
+    "words that we do not know": StripeRefusal("This key is not for that.", status=403, code="forbidden"),
+    "a key that v2 does not take": StripeRefusal("Use another key.", status=401),
+    "an address that v2 does not take": StripeRefusal("No.", code="url_invalid"),
+    "a trouble of its own": StripeRefusal("Try again.", status=500),
+    "the permission": None,
+}
+
+
+@pytest.mark.parametrize("how", REFUSALS)
 async def test_where_it_cannot_be_made_the_endpoint_does_without(
     sandbox: StripeSandbox, store: Store, how: str
 ) -> None:
-    if how == "permission":
+    sandbox.destinations.refusal = REFUSALS[how]
+    if REFUSALS[how] is None:
         sandbox.access.keys[sandbox.key].lacks |= {"event_destination_read", "event_destination_write"}
-    else:
-        sandbox.destinations.is_offered = False
     made = await store.subscribe(ADDRESS, Secret("proposal"))
     assert [len(made.external_ids), list(made.also_signing), sandbox.destinations.rows] == [1, [], []]
     assert await store.is_subscribed(ADDRESS)
