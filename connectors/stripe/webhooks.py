@@ -175,7 +175,7 @@ class StripeWebhooks:
             origin = _origin.decode(delivery.body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             origin = _Origin(False)
-        account = origin.account or origin.context
+        account = origin.account or _account_of(origin.context)
         if not account:
             raise MalformedDeliveryError(
                 "The webhook address must end in the store's token, or be that of an app's Connect endpoint."
@@ -266,8 +266,13 @@ def _not_this_stores(is_live: bool, account: str | None, options: StoreOptions) 
     return None
 
 
+def _account_of(context: str | None) -> str | None:
+    """The account of a thin event's context, in which an organization may stand before it: "org_…/acct_…"."""
+    return context.rpartition("/")[2] if context else None
+
+
 def _look_again(event: _ThinEvent, options: StoreOptions) -> Sequence[Change]:
-    elsewhere = _not_this_stores(event.livemode, event.context, options)
+    elsewhere = _not_this_stores(event.livemode, _account_of(event.context), options)
     return (elsewhere or LookAgain(THIN_TOPICS[event.type], event.related_object.id),)
 
 

@@ -51,6 +51,15 @@ def test_without_a_token_account_and_mode_name_the_store(
     assert READER.claimed_store(delivery) == StoreClaim(external_id=f"acct_ours:{mode}")
 
 
+def test_an_organization_before_the_account_changes_nothing() -> None:
+    """As the SDK reads it: `StripeContext.parse`."""
+    delivery = post("promotion_code_fully_redeemed_thin", context="org_1/acct_ours", livemode=False)
+    assert READER.claimed_store(delivery) == StoreClaim(external_id="acct_ours:test")
+    assert isinstance(said(delivery), LookAgain)
+    elsewhere = post("promotion_code_fully_redeemed_thin", context="org_1/acct_another", livemode=False)
+    assert isinstance(said(elsewhere), Ignored)
+
+
 def test_a_token_alone_decides_whatever_the_event_names() -> None:
     delivery = post("charge_succeeded", "token", account="acct_another")
     assert READER.claimed_store(delivery) == StoreClaim(token="token")
