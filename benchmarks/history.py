@@ -38,7 +38,7 @@ _MARK = """
 SELECT (SELECT count(*) FROM import_runs WHERE state = 'done'), (SELECT count(*) FROM coupons),
     (SELECT md5(string_agg(concat_ws(',', email, name, has_account, home_store_id, joined_on, joined_md, joined_set_by,
          birthday_md, birthday_year, birthday_set_by, balance), ';' ORDER BY email)) FROM members),
-    (SELECT md5(string_agg(concat_ws(',', c.external_id, c.has_account, lower(c.email_given), c.email, c.name, c.locale,
+    (SELECT md5(string_agg(concat_ws(',', c.external_id, c.has_account, lower(c.email_given), c.email, c.name, c.phone, c.locale,
          c.accepts_marketing, c.joined_at, c.source_updated_at, c.metadata::text, m.email), ';' ORDER BY c.external_id))
      FROM store_customers c JOIN members m ON m.id = c.member_id),
     (SELECT md5(string_agg(concat_ws(',', o.external_id, c.external_id, status, status_given, currency, subtotal_minor,

@@ -17,7 +17,7 @@ BACKLOG = 6_000
 CONNECTIONS = 8
 
 STAGES = """
-CREATE TEMP TABLE people (external_id text, email_given text, name text, locale text, accepts boolean,
+CREATE TEMP TABLE people (external_id text, email_given text, name text, phone text, locale text, accepts boolean,
     joined_at timestamptz, birthday_md smallint, birthday_year smallint, updated_at timestamptz, metadata jsonb)
     ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE sales (external_id text, customer text, email_given text, status text, status_given text,
@@ -54,11 +54,11 @@ ON CONFLICT (program_id, match_store_id, email) WHERE email IS NOT NULL DO UPDAT
 """
 
 CUSTOMERS = """
-INSERT INTO store_customers (program_id, store_id, member_id, external_id, has_account, email_given, email, name, locale,
-    accepts_marketing, joined_at, source_updated_at, metadata)
+INSERT INTO store_customers (program_id, store_id, member_id, external_id, has_account, email_given, email, name, phone,
+    locale, accepts_marketing, joined_at, source_updated_at, metadata)
 SELECT %(program)s, %(store)s, (SELECT id FROM members m WHERE m.program_id = %(program)s
         AND m.match_store_id = %(store)s AND m.email = lower(p.email_given)), external_id, true, email_given,
-    lower(email_given), p.name, locale, accepts, joined_at, updated_at, p.metadata
+    lower(email_given), p.name, p.phone, locale, accepts, joined_at, updated_at, p.metadata
 FROM people p
 ON CONFLICT (store_id, external_id) DO NOTHING
 """

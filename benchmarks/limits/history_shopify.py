@@ -15,7 +15,7 @@ ORDERS = """{ orders { edges { node { id email createdAt processedAt updatedAt c
   totalPriceSet { shopMoney { amount currencyCode } }
   refunds { id createdAt processedAt totalRefundedSet { shopMoney { amount } } } } } } }"""
 CUSTOMERS = """{ customers { edges { node { id firstName lastName defaultEmailAddress { emailAddress marketingState }
-  locale createdAt updatedAt birthDate: metafield(namespace: "facts", key: "birth_date") { value } } } } }"""
+  defaultPhoneNumber { phoneNumber } locale createdAt updatedAt birthDate: metafield(namespace: "facts", key: "birth_date") { value } } } } }"""
 DISCOUNTS = """{ discountNodes(first: 100, query: "method:code", sortKey: ID) { nodes { id discount { __typename
   ... on DiscountCodeBasic { title status endsAt updatedAt usageLimit asyncUsageCount codes(first: 1) { nodes { code } } }
   ... on DiscountCodeFreeShipping {
@@ -33,6 +33,10 @@ class Email(msgspec.Struct, rename="camel", gc=False):
     marketing_state: str = ""
 
 
+class Phone(msgspec.Struct, rename="camel", gc=False):
+    phone_number: str
+
+
 class Value(msgspec.Struct, gc=False):
     value: str
 
@@ -42,6 +46,7 @@ class Customer(msgspec.Struct, rename="camel", gc=False):
     first_name: str | None
     last_name: str | None
     default_email_address: Email
+    default_phone_number: Phone | None
     locale: str | None
     created_at: str
     updated_at: str
@@ -105,7 +110,8 @@ def person(found):
         md, year = month * 100 + day, year
     address = found.default_email_address
     return line(
-        number(found.id), safe(address.email_address), safe(f"{found.first_name} {found.last_name}"), found.locale,
+        number(found.id), safe(address.email_address), safe(f"{found.first_name} {found.last_name}"),
+        found.default_phone_number.phone_number if found.default_phone_number else None, found.locale,
         "t" if address.marketing_state == "SUBSCRIBED" else "f", found.created_at, md, year, found.updated_at, "{}",
     )  # fmt: skip
 

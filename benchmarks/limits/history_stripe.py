@@ -141,6 +141,7 @@ def person(found):
         found.id,
         safe(found.email),
         safe(found.name),
+        None,
         locale,
         None,
         at(found.created),

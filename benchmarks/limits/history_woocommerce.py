@@ -113,7 +113,7 @@ def person(found):
                 md, year = int(day[2]) * 100 + int(day[3]), int(day[1] or 0) or None
     name = safe(f"{found.first_name} {found.last_name}")
     return line(
-        found.id, safe(found.email), name, None, None, found.date_created_gmt, md, year,
+        found.id, safe(found.email), name, None, None, None, found.date_created_gmt, md, year,
         found.date_modified_gmt, "{}",
     )  # fmt: skip
 
