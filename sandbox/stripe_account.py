@@ -186,6 +186,7 @@ class Account:
     def _fill(self, customer: CustomerRow, params: Mapping[str, Any]) -> None:
         customer.email = params.get("email", customer.email) or None
         customer.name = params.get("name", customer.name) or None
+        customer.phone = params.get("phone", customer.phone) or None
         customer.metadata = merged(customer.metadata, params.get("metadata"))
         self._know_email(customer)
 

@@ -71,6 +71,7 @@ class CustomerRow(Row):
     name: str | None
     metadata: dict[str, str]
     locale: str | None = None
+    phone: str | None = None
     object: ClassVar[str] = "customer"
 
     def show(self, expand: frozenset[str] = frozenset()) -> Json:
@@ -97,7 +98,7 @@ class CustomerRow(Row):
             "metadata": self.metadata,
             "name": self.name,
             "next_invoice_sequence": 1,
-            "phone": None,
+            "phone": self.phone,
             "preferred_locales": [self.locale] if self.locale else [],
             "shipping": None,
             "tax_exempt": "none",

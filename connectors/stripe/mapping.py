@@ -59,6 +59,7 @@ class CustomerObject(msgspec.Struct, gc=False):
     created: int
     email: str | None = None
     name: str | None = None
+    phone: str | None = None
     preferred_locales: list[str] | None = None
     metadata: dict[str, str] | None = None
 
@@ -248,6 +249,7 @@ def customer_saved(
             joined_at=_time(found.created),
             birthday=birthday or (birthdays.read(typed_birthday, settings) if typed_birthday else None),
             locale=found.preferred_locales[0] if found.preferred_locales else None,
+            phone=found.phone or None,
             metadata=metadata,
         )
     )

@@ -156,6 +156,12 @@ def test_a_birthday_is_read_or_left_out_never_guessed(text: str, birthday: Birth
     assert found.metadata == {"dob": text}
 
 
+def test_a_customers_phone_is_read_and_an_empty_one_is_none() -> None:
+    for given, held in (("+34600000001", "+34600000001"), ("", None), (None, None)):
+        found = mapping.customer_saved(mapping.CustomerObject("cus_1", 1_700_000_000, phone=given), {})
+        assert found.customer.phone == held
+
+
 def test_every_customer_has_an_account_from_the_day_it_was_created() -> None:
     found = mapping.customer_saved(customer(preferred_locales=["es-ES", "en"]), {}).customer
     assert (found.has_account, found.locale, found.birthday) == (True, "es-ES", None)
