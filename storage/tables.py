@@ -441,7 +441,7 @@ class Budget(Model):
 
 
 class Places(Model):
-    """How many calls at a time each of our processes has in a store: see docs/decisions/0009-places-on-a-board.md."""
+    """How many calls at a time each of our processes has in a store: see docs/decisions/0012-places-on-a-board.md."""
 
     id = fields.BigIntField(primary_key=True)
     store_id = fields.BigIntField(unique=True)

@@ -370,7 +370,7 @@ class Migration(migrations.Migration):
                 "table": "places",
                 "app": "models",
                 "pk_attr": "id",
-                "table_description": "How many calls at a time each of our processes has in a store: see docs/decisions/0009-places-on-a-board.md.",
+                "table_description": "How many calls at a time each of our processes has in a store: see docs/decisions/0012-places-on-a-board.md.",
             },
             bases=["Model"],
         ),

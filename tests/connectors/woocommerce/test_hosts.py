@@ -164,15 +164,17 @@ async def test_plain_permalinks_are_named_where_the_web_server_knows_no_such_add
             await installed(sandbox)
 
 
-@pytest.mark.parametrize("tls_too", [False, True])
+@pytest.mark.parametrize(
+    ("prefix", "tls_too"), [("geheim/api", False), ("geheim/api", True), ("index.php/wp-json", True)]
+)
 async def test_a_shop_whose_api_a_plugin_has_moved_is_found_by_what_its_front_page_says(
-    tls: ssl.SSLContext, trusts: ssl.SSLContext, tls_too: bool
+    tls: ssl.SSLContext, trusts: ssl.SSLContext, prefix: str, tls_too: bool
 ) -> None:
     sandbox = WooCommerceSandbox(World(SEED))
-    sandbox.rest_prefix, sandbox.tls = "geheim/api", tls if tls_too else None
+    sandbox.rest_prefix, sandbox.tls = prefix, tls if tls_too else None
     async with sandbox:
         made = await installed(sandbox, trusts)
-        assert made.settings["rest_root"] == "geheim/api/"
+        assert made.settings["rest_root"] == f"{prefix}/"
         access = StoreAccess(sandbox.url, made.credentials, options(**made.settings), sandbox.url)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusts)) as session:
             assert await orders(open_store(access, session)) == 5
