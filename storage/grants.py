@@ -42,12 +42,23 @@ class PushOutcome:
     refused: str | None
 
 
+# A customer's record that the store has merged into another, or deleted, takes nothing any more: then it is for another
+# record of the same person in the store, if there is one.
 SELECT_TO_PUSH = """SELECT g.id, g.reward_version_id, g.occasion, g.decided_at, g.valid_until, c.code, c.external_id,
     c.coupon_external_id, CASE WHEN sc.has_account THEN sc.external_id END AS customer_external_id, sc.email,
     c.asked_at
     FROM grants g
     JOIN promotion_codes c ON c.store_id = g.store_id AND c.grant_id = g.id AND c.replaced_at IS NULL
-    LEFT JOIN store_customers sc ON sc.store_id = g.store_id AND sc.id = g.store_customer_id"""
+    LEFT JOIN store_customers own ON own.store_id = g.store_id AND own.id = g.store_customer_id
+    LEFT JOIN LATERAL (
+        SELECT other.id FROM members m
+        CROSS JOIN LATERAL (
+            SELECT coalesce(m.merged_into, m.id) AS id
+            UNION ALL SELECT id FROM members WHERE merged_into = coalesce(m.merged_into, m.id)) person
+        JOIN store_customers other ON other.store_id = g.store_id AND other.member_id = person.id
+        WHERE own.deleted_at IS NOT NULL AND m.id = g.member_id AND other.deleted_at IS NULL
+        ORDER BY other.has_account DESC, other.id LIMIT 1) living ON true
+    LEFT JOIN store_customers sc ON sc.store_id = g.store_id AND sc.id = coalesce(living.id, own.id)"""
 
 
 async def claim_to_push(

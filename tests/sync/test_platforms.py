@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from connectors.base import Capability
+from rewards.changes import CustomersMerged
 from sandbox.server import Sandbox
+from sandbox.shopify import ShopifySandbox
 from sandbox.world import EarningRule, Seed, World
 from storage.database import Database
 from storage.secrets import SecretBox
@@ -24,7 +26,7 @@ from tests.connectors.shopify.case import CASE as SHOPIFY
 from tests.connectors.stripe.case import CASE as STRIPE
 from tests.connectors.woocommerce.case import CASE as WOOCOMMERCE
 from tests.contract.case import ContractCase
-from tests.sync.shops import Clock, install, reward_for, rows, services_for
+from tests.sync.shops import Clock, install, reward_for, rows, services_for, told
 
 CASES = (SHOPIFY, STRIPE, WOOCOMMERCE)
 
@@ -131,3 +133,28 @@ async def test_pushing_again_with_the_same_draft_makes_no_second_code(installed:
     )
     assert after == before
     assert installed.sandbox.codes_in_store() == given
+
+
+async def test_a_code_for_a_record_that_was_merged_away_is_made_for_the_one_that_is_left(
+    services: Services, database: Database, secret_box: SecretBox
+) -> None:
+    clock = Clock(datetime.now(UTC).replace(microsecond=0))
+    ours = services_for(database, services.session, secret_box, clock, [SHOPIFY.connector])
+    async with ShopifySandbox(
+        World(Seed(customers=90, orders=30, birthday_share=0.5, now=clock.now))
+    ) as sandbox:
+        store = await install(ours, sandbox, patience_seconds=30)
+        await run_import(ours, store.id)
+        await reward_for(ours, store, "birthday", lead_days=20)
+        given = (await occasions.run(ours)).grants
+        shop = Installed(ours, sandbox, store)
+        owners = [customer for _, customer, _ in await codes(shop)]
+        gone, kept = owners[0], next(number for number in sandbox.customers if number not in owners)
+        sandbox.admin.merge_customers(kept, gone)
+        await told(ours, store, CustomersMerged(kept_external_id=kept, gone_external_id=gone))
+        assert await push_store(ours, store.id) == PushReport(pushed=given)
+        report = await verify_codes(ours, store.id)
+        assert (report.checked, report.differences) == (given, [])
+        (code, _, _), *_ = await codes(shop)
+        placed = await control(shop, "checkout", customer=kept, subtotal_minor=5_000, code=code)
+        assert placed["discount_minor"] == 500
