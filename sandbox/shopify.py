@@ -32,6 +32,7 @@ from sandbox.shopify_cards import CardDesk
 from sandbox.shopify_checkout import Till
 from sandbox.shopify_codes import CodeDesk
 from sandbox.shopify_credit import CreditDesk
+from sandbox.shopify_discount_views import DiscountViews
 from sandbox.shopify_discounts import DiscountBook
 from sandbox.shopify_graphql import Bucket, answer, throttled_answer
 from sandbox.shopify_hooks import HookDesk
@@ -78,7 +79,8 @@ class ShopifySandbox(Sandbox):
         self.bucket = Bucket(20 * points_per_second, points_per_second)  # as all plans have it
         now = self._now
         self.oauth = OAuthDesk(self.shop, CLIENT_ID, [client_secret], _SCOPES.split(","), now)
-        self.views = Views(world.seed, self.shop, now)
+        self.views = Views(world.seed, self.shop)
+        self.discount_views = DiscountViews(self.views, now)
         self.bodies = Bodies(self.views, now)
         self.discounts = DiscountBook(world.seed.now)
         self.customers = {customer_number(p): p for p in world.people if not p.is_guest}

@@ -177,7 +177,7 @@ class Root:
             [d for d in self._shop.discounts if holds(d)],
             view=lambda d: {
                 "id": _gid(d),
-                "discount": self._shop.views.discount(d),
+                "discount": self._shop.discount_views.view(d),
             },
             first=first,
             after=after,
@@ -192,7 +192,7 @@ class Root:
         if kind == "DiscountRedeemCodeBulkCreation" and gid in self._shop.code_desk.creations:
             return self._shop.code_desk.view(self._shop.code_desk.creations[gid])
         if kind == "Product" and number in PRODUCTS:
-            return self._shop.views.product(number)
+            return self._shop.discount_views.product(number)
         if kind == "GiftCard" and number.isdigit():
             return self._shop.cards.node(int(number))
         if kind == "StoreCreditAccountCreditTransaction" and number.isdigit():
@@ -206,7 +206,7 @@ class Root:
         return {
             "__typename": "DiscountCodeNode",
             "id": _gid(found),
-            "codeDiscount": self._shop.views.discount(found),
+            "codeDiscount": self._shop.discount_views.view(found),
         }
 
     def _create(self, kind: str, content: View, path: str) -> View:
