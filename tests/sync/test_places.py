@@ -6,16 +6,21 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from connectors.base import Noun, Store, Window
 from connectors.woocommerce.pace import MOST, Pace
 from rewards.errors import DatabaseError
+from sandbox.woocommerce import WooCommerceSandbox
+from sandbox.world import Seed, World
 from storage import places
 from storage.database import Database, DatabaseSettings
+from sync.services import Services
 from sync.turns import StoreBoard
-from tests.sync.shops import rows
+from tests.sync.shops import Clock, install, rows
 
 
 @pytest.fixture
@@ -118,3 +123,25 @@ async def test_the_rows_of_stores_that_nobody_calls_are_cleared_away(processes: 
         await connection.execute("UPDATE places SET used_at = used_at - interval '2 days'")
         await places.remove_idle(connection)
     assert await rows(processes[0], "SELECT 1 FROM places") == []
+
+
+async def test_two_workers_who_read_one_shop_keep_to_its_places_together(
+    services: Services, processes: list[Database], clock: Clock
+) -> None:
+    """Each alone would go up to eight."""
+    async with WooCommerceSandbox(World(Seed(customers=3, orders=3_000)), clock=clock) as sandbox:
+        row = await install(services, sandbox)
+        sandbox.busy_seconds = 0.02
+        apart = [replace(services, database=database, _boards={}) for database in processes[:2]]
+        workers = [worker.open_store(row) for worker in apart]
+
+        async def read(store: Store) -> int:
+            windows = await store.windows(Noun.ORDERS, None)
+
+            async def part(window: Window) -> int:
+                return sum([len(page.changes) async for page in store.read(window, None)])
+
+            return sum(await asyncio.gather(*map(part, windows)))
+
+        assert await asyncio.gather(*map(read, workers)) == [3_000, 3_000]
+        assert 2 < sandbox.most_seen_in_flight <= MOST
