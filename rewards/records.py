@@ -245,6 +245,7 @@ class ShopFacts:
 
     `notices`: what the merchant should know (a missing permission, fields that are not shown to us), a sentence each.
     `settings`: what the connector must know of the store when it reads payloads; kept among the store's settings.
+    `read_by`: those of them that decide what can be read, and as what. When one changes, all is read anew.
     """
 
     external_id: str
@@ -253,3 +254,4 @@ class ShopFacts:
     currency: str
     notices: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    read_by: tuple[str, ...] = ()

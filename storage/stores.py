@@ -41,6 +41,8 @@ class StoreRow:
     sealed_webhook_secrets: bytes | None
 
 
+# A setting of a store: something that it did not show before, or showed as something else, is to be read.
+READ_ANEW = "read_anew"
 # As long as a platform waits before it has a store's data erased.
 COMES_BACK_WITHIN = timedelta(hours=48)
 
@@ -177,18 +179,34 @@ async def renew(
 
 
 async def set_facts(connection: Connection, store_id: int, facts: ShopFacts) -> None:
-    """Notes what the store says of itself."""
+    """Notes what the store says of itself. Where that changes what can be read, all is read anew at the next tick."""
     await connection.execute(
-        """UPDATE stores SET name = %s, time_zone = %s, currency = %s, notices = %s,
-               settings = settings || %s::jsonb WHERE id = %s""",
-        (
-            facts.name,
-            facts.time_zone,
-            facts.currency,
-            Jsonb(facts.notices),
-            Jsonb(dict(facts.settings)),
-            store_id,
-        ),
+        """UPDATE stores SET name = %(name)s, time_zone = %(time_zone)s, currency = %(currency)s,
+               notices = %(notices)s, settings = stores.settings || %(settings)s::jsonb || CASE
+                   WHEN told.differs THEN jsonb_build_object(%(anew)s::text, '1') ELSE '{}' END,
+               last_reconciled_on = CASE WHEN told.differs THEN NULL ELSE last_reconciled_on END
+           FROM (SELECT EXISTS (
+               SELECT FROM stores s CROSS JOIN unnest(%(read_by)s::text[]) AS read (word)
+               WHERE s.id = %(store)s AND s.settings ->> word <> %(settings)s::jsonb ->> word) AS differs) told
+           WHERE stores.id = %(store)s""",
+        {
+            "name": facts.name,
+            "time_zone": facts.time_zone,
+            "currency": facts.currency,
+            "notices": Jsonb(facts.notices),
+            "settings": Jsonb(dict(facts.settings)),
+            "read_by": list(facts.read_by),
+            "anew": READ_ANEW,
+            "store": store_id,
+        },
+    )
+
+
+async def have_read_anew(connection: Connection, store_id: int) -> None:
+    """A reading of all of the store has been planned."""
+    await connection.execute(
+        "UPDATE stores SET settings = settings - %s::text WHERE id = %s AND settings ? %s",
+        (READ_ANEW, store_id, READ_ANEW),
     )
 
 

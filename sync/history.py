@@ -98,9 +98,13 @@ async def _plan(
     now = services.clock()
     async with services.database.transaction() as connection:
         started = None if is_full else await imports.last_started(connection, store.id, kind)
+        if kind == imports.WHOLE and stores.READ_ANEW in store.settings:
+            started = None
     since = None if started is None else started - OVERLAP
     windows = await _windows(platform, nouns, since)
     async with services.database.transaction() as connection:
+        if since is None:  # from here on the run stands for it
+            await stores.have_read_anew(connection, store.id)
         return await imports.begin(
             connection,
             store.program_id,

@@ -27,6 +27,8 @@ NEEDED: Mapping[str, str] = {
     "write_discounts": "no codes can be made",
     "read_products": "free products, and codes for chosen products or collections, cannot be made or verified",
 }
+# Settings of a store: how much of its orders and people can be read.
+ORDERS_SEEN, PEOPLE_SEEN = "orders_seen", "people_seen"
 # What works without, but less: Shopify grants these on request.
 USEFUL: Mapping[str, str] = {"read_all_orders": "only the orders of the last 60 days can be read"}
 
@@ -79,12 +81,16 @@ def missing(granted: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
     return tuple(scope for scope in wanted if not held.covers(ApiAccess([scope])))
 
 
-async def notices(client: ShopifyClient, granted: Iterable[str]) -> tuple[str, ...]:
+def seen(granted: Iterable[str], shown: Shown) -> dict[str, str]:
+    """What of the shop can be read, as its settings keep it: a change of it has all of the shop read anew."""
+    return {ORDERS_SEEN: "recent" if missing(granted, USEFUL) else "all", PEOPLE_SEEN: shown.name.lower()}
+
+
+async def notices(client: ShopifyClient, granted: Iterable[str], shown: Shown) -> tuple[str, ...]:
     """What the merchant should know: missing permissions, hidden people, a version that is no more."""
     held = list(granted)
     found = [_lacks(scope, NEEDED[scope]) for scope in missing(held, NEEDED)]
     found += [_lacks(scope, USEFUL[scope]) for scope in missing(held, USEFUL)]
-    shown = Shown.EVERYTHING if missing(held, ["read_customers"]) else await what_is_shown(client)
     found += {Shown.NO_PHONES: [HIDDEN_PHONES], Shown.NOBODY: [HIDDEN_PEOPLE]}.get(shown, [])
     if client.answered_version != API_VERSION:
         found.append(
@@ -94,8 +100,10 @@ async def notices(client: ShopifyClient, granted: Iterable[str]) -> tuple[str, .
     return tuple(found)
 
 
-async def what_is_shown(client: ShopifyClient) -> Shown:
+async def what_is_shown(client: ShopifyClient, granted: Iterable[str]) -> Shown:
     """What Shopify shows of people: it refuses the rest, or leaves it empty for everybody looked at."""
+    if missing(granted, ["read_customers"]):
+        return Shown.EVERYTHING  # as far as anybody can see: what is missing is told as such
     for phone in (True, False):
         asked = {"first": _LOOKED_AT, "phone": phone}
         try:

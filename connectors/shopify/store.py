@@ -71,20 +71,23 @@ class ShopifyStore:
         """Who the shop is, and what the merchant should know of our access to it."""
         data = await self._client.call("shop_facts", {}, _ShopData)
         shop, scopes = data.shop, [scope.handle for scope in data.current_app_installation.access_scopes]
+        shown = await permissions.what_is_shown(self._client, scopes)
         return ShopFacts(
             external_id=shop.myshopify_domain,
             name=shop.name,
             time_zone=shop.iana_timezone,
             currency=shop.currency_code,
             notices=(
-                *await permissions.notices(self._client, scopes),
+                *await permissions.notices(self._client, scopes, shown),
                 *wrong_settings(self._access.options.settings),
             ),
             settings={
                 ACCOUNTS_VERSION: shop.customer_accounts_v2.customer_accounts_version,
+                **permissions.seen(scopes, shown),
                 **await values.abilities(self._client, scopes),
                 **self._permissions_page(shop.myshopify_domain),
             },
+            read_by=(ACCOUNTS_VERSION, permissions.ORDERS_SEEN, permissions.PEOPLE_SEEN),
         )
 
     def _permissions_page(self, shop: str) -> dict[str, str]:

@@ -156,6 +156,48 @@ async def test_a_shop_that_takes_another_name_is_known_by_it(shop: Shop) -> None
     assert (await shop.row()).name == "Ada's New Shop"
 
 
+async def counts(shop: Shop) -> dict[str, Any]:
+    [row] = await shop.stage.rows(
+        """SELECT (SELECT count(*) FROM orders) AS orders,
+               (SELECT count(*) FROM store_customers WHERE email IS NOT NULL) AS people,
+               (SELECT count(*) FROM import_runs WHERE since IS NULL) AS whole"""
+    )
+    return row
+
+
+async def test_older_orders_are_read_once_the_shop_lets_us_see_them(stage: Stage) -> None:
+    shop = await stage.open(ShopifySandbox, customers=30, orders=80, reads_history=False)
+    assert isinstance(shop.sandbox, ShopifySandbox)
+    kept = [scope for scope in shop.sandbox.oauth.scopes if scope != "read_all_orders"]
+    shop.sandbox.grant_scopes(*kept)
+    await stage.settle()
+    await shop.reads_history()
+    before = (await counts(shop))["orders"]
+    assert 0 < before < 80
+    assert any("60 days" in notice for notice in (await shop.row()).notices)
+    await stage.days_pass(1)
+    shop.sandbox.grant_scopes(*kept, "read_all_orders")
+    await stage.settle()
+    await stage.tick()
+    after = await counts(shop)
+    assert after["orders"] == 80
+    assert not (await shop.row()).notices
+    await stage.days_pass(1)
+    assert (await counts(shop))["whole"] == after["whole"], "once"
+
+
+async def test_names_and_addresses_are_read_once_the_app_may_see_them(stage: Stage) -> None:
+    shop = await stage.open(ShopifySandbox, customers=30, orders=20, reads_history=False)
+    assert isinstance(shop.sandbox, ShopifySandbox)
+    shop.sandbox.people_shown = False
+    await shop.reconciles()
+    await shop.reads_history()
+    assert (await counts(shop))["people"] == 0
+    shop.sandbox.people_shown = True
+    await stage.days_pass(1)  # nothing tells of it: the daily look finds out
+    assert (await counts(shop))["people"] >= 30
+
+
 async def order_status(shop: Shop, order: str) -> str:
     [row] = await shop.stage.rows("SELECT status FROM orders WHERE external_id = %s", order)
     return str(row["status"])
