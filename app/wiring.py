@@ -12,6 +12,7 @@ import aiohttp
 
 import connectors
 from app.settings import Settings
+from app.version import version
 from app.worker import Timing
 from connectors.addresses import guarded_connector, is_public
 from connectors.base import Connector, Secret
@@ -80,10 +81,18 @@ async def open_services(
 
 
 def open_session(*, allow_private_hosts: bool) -> aiohttp.ClientSession:
-    """The HTTP session that all platforms share; each of its connections is checked, redirects included."""
+    """The HTTP session that all platforms share; each of its connections is checked, redirects included.
+
+    It says who we are: shops' firewalls turn away what calls itself by the name of a programming language.
+    """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
     connector = aiohttp.TCPConnector() if allow_private_hosts else guarded_connector(is_public)
-    return aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": f"Perennial/{version()}"},
+    )
 
 
 @asynccontextmanager

@@ -41,6 +41,7 @@ class Host:
     hangs: int = 0
     hangs_seconds: float = 30.0
     calls_private_hosts: bool = True
+    turns_scripts_away: bool = False  # a firewall's usual rule against what calls itself by a language's name
     caches: bool = False
     cached: dict[str, web.Response] = field(default_factory=dict)
 
@@ -52,7 +53,8 @@ class Host:
             kept = self.cached[request.raw_path]
             headers = {**kept.headers, "Age": "7", "X-Cache": "HIT"}
             return web.Response(status=kept.status, body=kept.body, headers=headers)
-        if self.has_firewall:
+        agent = request.headers.get("User-Agent", "").lower()
+        if self.has_firewall or (self.turns_scripts_away and ("python" in agent or not agent)):
             return _page(403, "Your access to this site has been limited by the site owner")
         if self.is_in_maintenance:
             answer = _page(503, "Briefly unavailable for scheduled maintenance. Check back in a minute.")

@@ -210,3 +210,9 @@ async def test_a_shop_that_moved_is_the_same_store_and_that_is_said(cli: Command
         assert f"It was at {sandbox.url} before: its members, points and codes came along." in said
         (store,) = (await cli.read("stores"))["stores"]
         assert (store["id"], store["external_id"], store["orders"]) == (1, new, 5)
+
+
+async def test_a_firewall_that_turns_scripts_away_lets_us_in(cli: CommandLine) -> None:
+    async with WooCommerceSandbox(World(Seed(number=6, customers=5, orders=5))) as sandbox:
+        sandbox.host.turns_scripts_away = True
+        assert (await cli.read(*connect_words(sandbox)))["read"]["orders"] == 5
