@@ -6,6 +6,7 @@ Nothing of this is sent a key: the old address may be anybody's by now.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -17,7 +18,7 @@ from connectors.woocommerce.client import Client
 from connectors.woocommerce.finding import API, index_at, normalised
 from connectors.woocommerce.mapping import WebhookData
 from connectors.woocommerce.versions import release_of
-from rewards.errors import InvalidInputError, PlatformError, RefusedError
+from rewards.errors import AccessRevokedError, InvalidInputError, PlatformError, RefusedError
 
 PER_PAGE = 100
 _OURS = re.compile(r"/webhooks/woocommerce/([A-Za-z0-9_-]{16,64})/?$")
@@ -27,13 +28,22 @@ _HOOKS = msgspec.json.Decoder(list[WebhookData])
 async def traces(client: Client) -> Traces:
     """Where the shop's webhooks for us go, and its own id: both are in its database, and move with it."""
     tokens: list[str] = []
+    with suppress(
+        RefusedError, AccessRevokedError
+    ):  # a shop that shows its webhooks to nobody is read without any
+        tokens = await _tokens(client)
+    return Traces(tuple(dict.fromkeys(tokens)), (await release_of(client)).mark)
+
+
+async def _tokens(client: Client) -> list[str]:
+    tokens: list[str] = []
     page, is_full = 1, True
     while is_full:
         params = {"per_page": str(PER_PAGE), "page": str(page), "_fields": "id,delivery_url"}
         some = (await client.get("wc/v3/webhooks", _HOOKS.decode, params)).value
         tokens += [found[1] for hook in some if (found := _OURS.search(urlsplit(hook.delivery_url).path))]
         page, is_full = page + 1, len(some) == PER_PAGE
-    return Traces(tuple(dict.fromkeys(tokens)), (await release_of(client)).mark)
+    return tokens
 
 
 async def has_left(former: str, installation: Installation, session: aiohttp.ClientSession) -> bool:
