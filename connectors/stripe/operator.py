@@ -77,7 +77,9 @@ class _Mode:
             names.remove("client_id")
         if names:
             said = ", ".join(self._called(name) for name in names)
-            return self._wrong(f"not set: {said}; extensions/stripe/README.md says what they are.")
+            return self._wrong(
+                f"not set: {said}; extensions/stripe/README.md says what they are and where they stand."
+            )
         return AppFinding(self._name, True, "its settings are there")
 
     async def _endpoint(self, key: Secret, address: str, *, make: bool) -> AppFinding:
