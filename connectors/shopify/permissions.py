@@ -86,11 +86,16 @@ def seen(granted: Iterable[str], shown: Shown) -> dict[str, str]:
     return {ORDERS_SEEN: "recent" if missing(granted, USEFUL) else "all", PEOPLE_SEEN: shown.name.lower()}
 
 
-async def notices(client: ShopifyClient, granted: Iterable[str], shown: Shown) -> tuple[str, ...]:
-    """What the merchant should know: missing permissions, hidden people, a version that is no more."""
+async def notices(
+    client: ShopifyClient, granted: Iterable[str], shown: Shown, page: str | None
+) -> tuple[str, ...]:
+    """What the merchant should know: missing permissions, hidden people, a version that is no more.
+
+    `page`: where a merchant grants permissions that the app can do without.
+    """
     held = list(granted)
     found = [_lacks(scope, NEEDED[scope]) for scope in missing(held, NEEDED)]
-    found += [_lacks(scope, USEFUL[scope]) for scope in missing(held, USEFUL)]
+    found += [_lacks(scope, USEFUL[scope]) + _granted_at(page, scope) for scope in missing(held, USEFUL)]
     found += {Shown.NO_PHONES: [HIDDEN_PHONES], Shown.NOBODY: [HIDDEN_PEOPLE]}.get(shown, [])
     if client.answered_version != API_VERSION:
         found.append(
@@ -125,6 +130,10 @@ def _shows(person: _Person) -> bool:
 
 def _lacks(scope: str, consequence: str) -> str:
     return f"The app lacks the permission {scope}: {consequence}."
+
+
+def _granted_at(page: str | None, scope: str) -> str:
+    return f" Grant it at {page}&optional_scopes={scope} ." if page else ""
 
 
 def _is_known(scope: str) -> bool:

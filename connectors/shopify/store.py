@@ -72,20 +72,21 @@ class ShopifyStore:
         data = await self._client.call("shop_facts", {}, _ShopData)
         shop, scopes = data.shop, [scope.handle for scope in data.current_app_installation.access_scopes]
         shown = await permissions.what_is_shown(self._client, scopes)
+        page = self._permissions_page(shop.myshopify_domain)
         return ShopFacts(
             external_id=shop.myshopify_domain,
             name=shop.name,
             time_zone=shop.iana_timezone,
             currency=shop.currency_code,
             notices=(
-                *await permissions.notices(self._client, scopes, shown),
+                *await permissions.notices(self._client, scopes, shown, page.get(values.PERMISSIONS_PAGE)),
                 *wrong_settings(self._access.options.settings),
             ),
             settings={
                 ACCOUNTS_VERSION: shop.customer_accounts_v2.customer_accounts_version,
                 **permissions.seen(scopes, shown),
                 **await values.abilities(self._client, scopes),
-                **self._permissions_page(shop.myshopify_domain),
+                **page,
             },
             read_by=(ACCOUNTS_VERSION, permissions.ORDERS_SEEN, permissions.PEOPLE_SEEN),
         )

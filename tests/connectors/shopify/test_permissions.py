@@ -42,6 +42,15 @@ async def test_orders_of_sixty_days_are_told_of() -> None:
         assert "60 days" in notice
 
 
+async def test_an_installed_app_says_where_older_orders_are_granted() -> None:
+    async with a_shop() as shop:
+        shop.sandbox.oauth.scopes.remove("read_all_orders")
+        [notice] = (await shop.store(await shop.installed()).facts()).notices
+        assert "60 days" in notice
+        assert f"https://{shop.sandbox.shop}/admin/oauth/install?" in notice
+        assert notice.endswith("optional_scopes=read_all_orders .")
+
+
 def test_writing_implies_reading_and_scopes_of_other_kinds_do_no_harm() -> None:
     granted = ["write_customers", "unauthenticated_read_content", "customer_read_orders", "", "admin"]
     assert missing(granted, ["read_customers", "write_customers", "read_orders"]) == ("read_orders",)
