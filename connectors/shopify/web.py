@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from connectors.base import Installation, Secret
 from connectors.shopify.access import app_secrets, base_url
 from connectors.shopify.grants import StaleIdTokenError, TokenDesk
 from connectors.shopify.id_tokens import InvalidIdTokenError, Merchant, merchant_of, signed_shop
+from connectors.shopify.permissions import ORDERS_SEEN
 from connectors.shopify.shop import shop_domain
 from connectors.shopify.subscriptions import BY_APP, is_by_app
+from connectors.shopify.values import PERMISSIONS_PAGE
 from connectors.web import Plain, Redirect, Site, StoreSummary, WebAnswer, WebPage, WebRequest
 
 APP_BRIDGE = "https://cdn.shopify.com/shopifycloud/app-bridge.js"
@@ -113,7 +115,15 @@ def _result(store: StoreSummary, merchant: Merchant, app: _App) -> WebPage:
         told += ["What you should know:", *store.notes]
     elif not store.is_new:
         told.append("Everything that Perennial needs is there.")
-    return _framed("Perennial", told, merchant.shop, app)
+    return replace(_framed("Perennial", told, merchant.shop, app), links=_grants(store.settings))
+
+
+def _grants(settings: Mapping[str, str]) -> Mapping[str, str]:
+    """Where the merchant can let us see more, leaving the frame."""
+    page = settings.get(PERMISSIONS_PAGE)
+    if page is None or settings.get(ORDERS_SEEN) != "recent":
+        return {}
+    return {"Let Perennial read orders older than 60 days": f"{page}&optional_scopes=read_all_orders"}
 
 
 def _bounce_page(request: WebRequest, app: _App) -> WebAnswer:

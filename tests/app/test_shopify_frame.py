@@ -159,6 +159,23 @@ async def test_a_script_in_the_frame_sends_its_token_in_the_header_and_tries_a_s
         assert await frame.evaluate("bridge.retried") == 401
 
 
+async def test_a_merchant_gets_from_the_page_to_where_older_orders_are_granted(admin: Admin) -> None:
+    sandbox = admin.app.sandbox
+    sandbox.oauth.scopes.remove("read_all_orders")
+    async with admin.frames(ADMIN, sandbox.oauth.launch()) as (page, frame):
+        link = frame.get_by_role("link", name="older than 60 days")
+        await link.wait_for()
+
+        async def granted(route: Route) -> None:
+            await route.fulfill(body="May Perennial see all orders?")
+
+        await page.route(f"https://{sandbox.shop}/**", granted)
+        await link.click()
+        await page.get_by_text("May Perennial see all orders?").wait_for()
+        assert page.url.startswith(f"https://{sandbox.shop}/admin/oauth/install?client_id=")
+        assert page.url.endswith("optional_scopes=read_all_orders"), "the whole window, not the frame"
+
+
 async def test_nobody_else_can_put_the_app_into_a_frame(admin: Admin) -> None:
     async with admin.frames(STRANGER, admin.app.sandbox.oauth.launch()) as (page, frame):
         await page.wait_for_function("document.getElementById('app').contentDocument === null")
