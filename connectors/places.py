@@ -16,7 +16,7 @@ from typing import Protocol
 
 import msgspec
 
-LAPSES_SECONDS = 2.0  # who says nothing for so long is struck off
+LAPSES_SECONDS = 5.0  # who says nothing for so long is struck off; a busy machine may take a while
 
 
 class Member(msgspec.Struct):
