@@ -5,12 +5,16 @@ They save work; no fact rests on them alone, since a lost connection loses its l
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import psycopg
 
 from storage.database import Connection, Database
+
+_TRY_AGAIN_SECONDS = 0.2
 
 
 class LockHolder:
@@ -20,13 +24,11 @@ class LockHolder:
         self._connection = connection
 
     @asynccontextmanager
-    async def only_one(self, name: str) -> AsyncIterator[bool]:
-        """True when nobody else holds the lock; it is held until the block ends."""
-        cursor = await self._connection.execute(
-            "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,)
-        )
-        found = await cursor.fetchone()
-        taken = bool(found and found[0])
+    async def only_one(self, name: str, *, patience_seconds: float = 0.0) -> AsyncIterator[bool]:
+        """True when nobody else holds the lock, or not any more within this time; it is held until the block ends."""
+        until = time.monotonic() + patience_seconds
+        while not (taken := await self._try(name)) and time.monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(_TRY_AGAIN_SECONDS)
         try:
             yield taken
         finally:
@@ -35,6 +37,13 @@ class LockHolder:
                     await self._connection.execute(
                         "SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (name,)
                     )
+
+    async def _try(self, name: str) -> bool:
+        cursor = await self._connection.execute(
+            "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,)
+        )
+        found = await cursor.fetchone()
+        return bool(found and found[0])
 
 
 @asynccontextmanager

@@ -78,9 +78,16 @@ class OccasionsReport:
 
 
 async def run(
-    services: Services, *, today: date | None = None, store_id: int | None = None
+    services: Services,
+    *,
+    today: date | None = None,
+    store_id: int | None = None,
+    patience_seconds: float = 0.0,
 ) -> OccasionsReport:
     """Gives what is due in all active stores, or in one. `today` stands in for each store's local date.
+
+    A store that another process is at is left to it, if it is not ready within `patience_seconds`: it may have begun
+    before a reward was there that is to be given now.
 
     Raises NotFoundError for an unknown store and InvalidInputError for a day far away. What is wrong with one store is
     raised after the others had their turn.
@@ -99,7 +106,7 @@ async def run(
             if store.status != "active":
                 continue
             try:
-                await _run_store(services, holder, store, today, report)
+                await _run_store(services, holder, store, today, report, patience_seconds)
             except OUTAGES:
                 raise
             except Exception as error:
@@ -111,9 +118,14 @@ async def run(
 
 
 async def _run_store(
-    services: Services, holder: LockHolder, store: StoreRow, today: date | None, report: OccasionsReport
+    services: Services,
+    holder: LockHolder,
+    store: StoreRow,
+    today: date | None,
+    report: OccasionsReport,
+    patience_seconds: float,
 ) -> None:
-    async with holder.only_one(f"occasions:{store.id}") as is_ours:
+    async with holder.only_one(f"occasions:{store.id}", patience_seconds=patience_seconds) as is_ours:
         if not is_ours:
             report.busy_store_ids.append(store.id)
             return

@@ -18,6 +18,8 @@ from sync import push
 from sync.occasions import OccasionsReport, RewardRun
 from sync.services import Services
 
+_PATIENCE_SECONDS = 30.0  # with a worker that is at the store that was named
+
 
 @dataclass
 class _Pushed:
@@ -70,7 +72,12 @@ def occasions_run(ctx: click.Context, day: date | None, store_id: int | None, as
 
 @with_services
 async def _run(services: Services, day: date | None, store_id: int | None, results: list[_Result]) -> None:
-    decided = await rules.run(services, today=day, store_id=store_id)
+    decided = await rules.run(
+        services,
+        today=day,
+        store_id=store_id,
+        patience_seconds=0.0 if store_id is None else _PATIENCE_SECONDS,
+    )
     expired = await push.expire(services)
     result = _Result(decided, expired)
     async with services.database.transaction() as connection:
@@ -141,7 +148,7 @@ def _show(result: _Result) -> None:
         if note := _left_out(run):
             output.say(f"\nStore {run.store_id}, {run.reward_name}: {note}")
     for number in result.decided.busy_store_ids:
-        output.say(f"Store {number} is being looked after by another process.")
+        output.say(f"Store {number} is being looked after by another process, which gives what is due there.")
     if result.expired:
         output.say(f"{output.count(result.expired, 'code')} ran out unused.")
     for pushed in result.stores:

@@ -18,6 +18,7 @@ from rewards.occasions import birthday
 from rewards.records import Binding
 from storage import code_keys, people, programs, rewards
 from storage.database import Database, DatabaseSettings
+from storage.locks import only_one
 from storage.stores import StoreRow
 from sync import occasions
 from sync.services import Services
@@ -543,6 +544,20 @@ async def test_two_processes_give_each_grant_once(services: Services, database_u
     assert await rows(
         services.database, "SELECT count(*) AS grants, count(DISTINCT member_id) AS members FROM grants"
     ) == [(300, 300)]
+
+
+async def test_who_asks_for_one_store_waits_for_the_run_that_is_at_it(services: Services) -> None:
+    """That one may have begun before the reward was there which is to be given now."""
+    store = await new_store(services.database)
+    await told(services, store, born("1", 6, 15))
+    async with only_one(services.database, f"occasions:{store.id}") as is_ours:
+        assert is_ours
+        at_once = await occasions.run(services, store_id=store.id)
+        assert (at_once.busy_store_ids, at_once.runs) == ([store.id], [])
+        waiting = asyncio.create_task(occasions.run(services, store_id=store.id, patience_seconds=20))
+        await reward_for(services, store)
+        assert not waiting.done()
+    assert ((await waiting).grants, (await waiting).busy_store_ids) == (1, [])
 
 
 async def test_more_members_than_a_chunk_holds(services: Services) -> None:
