@@ -133,7 +133,10 @@ async def customers_to_erase(connection: Connection, store_id: int, after_id: in
 
 
 async def erase(connection: Connection, store_id: int, customer_ids: Sequence[int], now: datetime) -> None:
-    """Takes everything personal from these customers and from members who are nobody else; points and sums stay."""
+    """Takes everything personal from these customers and from members who are nobody else; points and sums stay.
+
+    What the store said before, and is told late, brings nothing back: the record counts as told of now.
+    """
     values = {"store": store_id, "ids": list(customer_ids), "now": now}
     await connection.execute(
         """SELECT FROM members WHERE id IN (SELECT member_id FROM store_customers WHERE id = ANY(%(ids)s))
@@ -152,6 +155,8 @@ async def erase(connection: Connection, store_id: int, customer_ids: Sequence[in
     await connection.execute(
         """UPDATE store_customers SET email = NULL, email_given = NULL, name = NULL, phone = NULL, locale = NULL,
                accepts_marketing = NULL, metadata = '{}', deleted_at = coalesce(deleted_at, %(now)s),
+               source_updated_at = CASE WHEN source_updated_at IS NOT NULL
+                   THEN greatest(source_updated_at, %(now)s) END,
                external_id = CASE WHEN external_id LIKE 'guest:%%' THEN 'erased:' || id ELSE external_id END
            WHERE store_id = %(store)s AND id = ANY(%(ids)s)""",
         values,

@@ -113,6 +113,19 @@ async def test_after_an_erasure_an_export_holds_points_and_no_person(services: S
         assert (await privacy.by_id(connection, request)).external_id is None
 
 
+async def test_late_news_of_an_erased_customer_brings_nothing_back(services: Services) -> None:
+    store = await peopled(services)
+    earlier, later = (
+        CustomerSaved(customer("1", phone=PHONE, metadata={"shoe": "39"}, source_updated_at=NOON + after))
+        for after in (-timedelta(minutes=1), timedelta(days=20))
+    )
+    await told(services, store, PrivacyRequested("erase", "1", ADA))
+    await told(services, store, earlier)
+    assert await rows(services.database, PERSONAL, store.id) == [(1,)], "Bob's"
+    await told(services, store, later)
+    assert await rows(services.database, PERSONAL, store.id) == [(2,)], "she has come back"
+
+
 async def test_an_erased_member_is_given_nothing_more(services: Services, clock: Clock) -> None:
     store = await peopled(services)
     await reward_for(services, store, "joining")
