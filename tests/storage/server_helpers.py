@@ -16,6 +16,19 @@ def postmaster(data_dir: Path) -> int:
     return int((data_dir / "pg18" / "postmaster.pid").read_text().split("\n", 1)[0])
 
 
+def children_of(pid: int) -> list[int]:
+    """The ids of the processes that this one has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:  # it has ended meanwhile
+            continue
+        if parent == pid:
+            found.append(int(stat.parent.name))
+    return found
+
+
 def is_alive(pid: int) -> bool:
     """False also for a process that has ended but that nobody has collected."""
     try:

@@ -20,7 +20,7 @@ from rewards.errors import DatabaseError
 from storage.database import Database, DatabaseSettings
 from storage.embedded import EmbeddedServer, ServerAddress
 from storage.migrate import check_schema, migrate
-from tests.storage.server_helpers import OtherProcess, is_alive, postmaster
+from tests.storage.server_helpers import OtherProcess, children_of, is_alive, postmaster
 
 # ruff: noqa: ASYNC220, ASYNC240 - what happens to files and processes is the subject here, and nobody else waits
 
@@ -327,7 +327,11 @@ async def test_while_the_server_is_away_queries_fail_soon_and_afterwards_work(da
     settings = DatabaseSettings(None, data_dir, wait_seconds=1, server_settings=HASTY)
     database = await Database.open(settings)
     try:
-        os.kill(postmaster(data_dir), signal.SIGKILL)
+        pid = postmaster(data_dir)
+        sessions = children_of(pid)
+        os.kill(pid, signal.SIGKILL)
+        # A session that has not noticed yet would still answer.
+        await _until(lambda: not any(map(is_alive, sessions)))
 
         async def ask() -> object:
             async with database.transaction() as connection:
