@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from app.settings import Settings
 from app.wiring import load_connectors, open_session
-from connectors.base import AppLook, Secret
+from connectors.apps import AppLook
+from connectors.base import Secret
 
 
 def with_apps(settings: Settings) -> list[str]:

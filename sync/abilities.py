@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from connectors.base import Capability, ChecksBenefits, Connector
+from connectors.base import Capability, Connector
+from connectors.besides import ChecksBenefits
 from rewards.errors import InvalidInputError, PlatformError
 from rewards.records import Benefit, BenefitKind, Binding
 from rewards.terms import RewardTerms

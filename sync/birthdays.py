@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from connectors.base import Capability, Store, WritesBirthdays
+from connectors.base import Capability, Store
+from connectors.besides import WritesBirthdays
 from rewards.errors import InvalidInputError, RefusedError
 from rewards.occasions import local_today
 from rewards.records import Birthday

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from connectors.base import Capability, NeedsMaintenance
+from connectors.base import Capability
+from connectors.besides import NeedsMaintenance
 from rewards.errors import AccessRevokedError, PlatformError
 from storage import stores
 from storage.stores import StoreRow

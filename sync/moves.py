@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connectors.base import MARK, Connector, FollowsMoves, Installation, Traces
+from connectors.base import Connector, Installation
+from connectors.besides import MARK, FollowsMoves, Traces
 from rewards.errors import InvalidInputError
 from storage import stores
 from storage.stores import StoreRow

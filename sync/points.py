@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from connectors.base import Capability, ShowsPoints, Store
+from connectors.base import Capability, Store
+from connectors.besides import ShowsPoints
 from rewards.errors import RefusedError
 from storage import shown_points, stores
 from storage.locks import only_one

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from connectors.base import GivesValues
+from connectors.besides import GivesValues
 from rewards.errors import InvalidInputError, RefusedError, RetryLaterError
 from rewards.money import decimal_text
 from storage import audit, revoking, stores, values

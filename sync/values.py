@@ -10,7 +10,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal
 
-from connectors.base import Capability, GivesValues, Store
+from connectors.base import Capability, Store
+from connectors.besides import GivesValues
 from rewards.errors import RefusedError, RetryLaterError
 from rewards.records import BenefitKind, CodeDraft
 from storage import values

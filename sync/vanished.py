@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from connectors.base import Capability, ForgetsOrders
+from connectors.base import Capability
+from connectors.besides import ForgetsOrders
 from rewards.changes import OrderDeleted
 from rewards.errors import RefusedError
 from storage import orders

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from connectors.base import GivesValues, Store
+from connectors.base import Store
+from connectors.besides import GivesValues
 from rewards.differences import (
     REFUSED,
     can_be_repaired,

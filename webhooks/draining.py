@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 import psycopg
 
-from connectors.base import LooksAgain, RawDelivery, StoreOptions, WebhookReader
+from connectors.base import RawDelivery, StoreOptions, WebhookReader
+from connectors.besides import LooksAgain
 from rewards.changes import Change, Ignored, LookAgain
 from rewards.errors import AppError, DatabaseError, MalformedDeliveryError, RefusedError
 from storage import deliveries, stores

@@ -9,7 +9,7 @@ import click
 
 from app import output
 from app.commands.base import DefaultGroup, json_option, run
-from connectors.base import AppFinding
+from connectors.apps import AppFinding
 from rewards.errors import InvalidInputError
 
 

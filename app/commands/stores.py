@@ -9,7 +9,8 @@ import click
 
 from app import output
 from app.commands.base import json_option, store_argument, with_services
-from connectors.base import EstimatesReading, Noun
+from connectors.base import Noun
+from connectors.besides import EstimatesReading
 from rewards.errors import InvalidInputError, RetryLaterError
 from storage import stores as queries
 from storage.overview import StoreOverview, overview

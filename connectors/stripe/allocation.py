@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from connectors.base import ReadingEstimate
+from connectors.besides import ReadingEstimate
 from connectors.stripe.history import PAGE, History
 
 PER_PAYMENT, AT_LEAST, DAYS = 500, 10_000, 30

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 
 import aiohttp
 
-from connectors.base import AppFinding, AppLook, Secret, StoreAccess, StoreOptions
+from connectors.apps import AppFinding, AppLook
+from connectors.base import Secret, StoreAccess, StoreOptions
 from connectors.stripe.client import API_VERSION, Client, mode_of
 from connectors.stripe.destinations import Destinations
 from connectors.stripe.endpoints import Endpoints

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import aiohttp
 
-from connectors.base import Noun, Page, ReadingEstimate, Secret, StoreAccess, Subscription, Window
+from connectors.base import Noun, Page, Secret, StoreAccess, Subscription, Window
+from connectors.besides import ReadingEstimate
 from connectors.stripe import allocation, birthdays, drafts, mapping
 from connectors.stripe.client import Client, mode_of
 from connectors.stripe.codes import Codes

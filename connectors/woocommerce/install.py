@@ -8,7 +8,8 @@ from contextlib import suppress
 import aiohttp
 import msgspec
 
-from connectors.base import Installation, InstallOption, Secret, Traces
+from connectors.base import Installation, InstallOption, Secret
+from connectors.besides import Traces
 from connectors.woocommerce import moves
 from connectors.woocommerce.answers import NoAccessError
 from connectors.woocommerce.client import REST_ROOT, Client

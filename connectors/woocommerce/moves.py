@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from connectors.base import Installation, Traces
+from connectors.base import Installation
+from connectors.besides import Traces
 from connectors.woocommerce.answers import CertificateError, MovedError, UnreachableError
 from connectors.woocommerce.client import Client
 from connectors.woocommerce.finding import API, index_at, normalised

@@ -11,7 +11,8 @@ from datetime import datetime
 import aiohttp
 import msgspec
 
-from connectors.base import AWAITS_PING, MARK, Noun, Page, Secret, StoreAccess, Subscription, Window
+from connectors.base import AWAITS_PING, Noun, Page, Secret, StoreAccess, Subscription, Window
+from connectors.besides import MARK
 from connectors.woocommerce.answers import UnreadableError
 from connectors.woocommerce.birthdays import offers, wrong_settings
 from connectors.woocommerce.client import CLOCK_SECONDS, REST_ROOT, Client

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from connectors.base import Capability, LooksAgain, NeedsMaintenance, RawDelivery, Secret, StoreOptions
+from connectors.base import Capability, RawDelivery, Secret, StoreOptions
+from connectors.besides import LooksAgain, NeedsMaintenance
 from rewards.changes import LookAgain
 from rewards.errors import BadSignatureError, MalformedDeliveryError
 from sandbox.world import Seed

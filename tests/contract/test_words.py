@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.base import Capability, GivesValues, ShowsPoints, WritesBirthdays
+from connectors.base import Capability
+from connectors.besides import GivesValues, ShowsPoints, WritesBirthdays
 from rewards.records import Binding
 from sandbox.world import Seed
 from tests.contract.case import ContractCase

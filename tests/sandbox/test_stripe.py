@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from connectors.base import Noun, Secret, StoreAccess, StoreOptions, WritesBirthdays
+from connectors.base import Noun, Secret, StoreAccess, StoreOptions
+from connectors.besides import WritesBirthdays
 from connectors.stripe import CONNECTOR
 from rewards.records import Benefit, BenefitKind, Birthday, CodeDraft, KnownCode
 from sandbox.server import CheckoutRefused

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from connectors.base import EstimatesReading, Noun, Store
+from connectors.base import Noun, Store
+from connectors.besides import EstimatesReading
 from connectors.stripe import allocation
 from connectors.stripe.store import StripeStore
 from sandbox.stripe import StripeSandbox

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from connectors.base import LooksAgain, Noun, Store, Window
+from connectors.base import Noun, Store, Window
+from connectors.besides import LooksAgain
 from connectors.stripe import billing
 from connectors.stripe.billing import Dispute, Invoice
 from rewards.changes import Ignored, LookAgain, OrderSaved, RefundSaved

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from connectors.base import LooksAgain, Noun, RawDelivery, Store, StoreOptions, WritesBirthdays
+from connectors.base import Noun, RawDelivery, Store, StoreOptions
+from connectors.besides import LooksAgain, WritesBirthdays
 from connectors.stripe import CONNECTOR, birthdays
 from rewards.changes import Change, CustomerSaved, LookAgain, OrderSaved
 from rewards.errors import RefusedError

@@ -8,7 +8,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from connectors.base import LooksAgain, Secret, Store, StoreAccess, StoreOptions
+from connectors.base import Secret, Store, StoreAccess, StoreOptions
+from connectors.besides import LooksAgain
 from connectors.stripe import CONNECTOR
 from connectors.stripe.endpoints import by_hand
 from connectors.stripe.webhooks import TOPICS

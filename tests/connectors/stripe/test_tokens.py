@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from connectors.base import NeedsMaintenance, Secret
+from connectors.base import Secret
+from connectors.besides import NeedsMaintenance
 from rewards.errors import AccessRevokedError, RetryLaterError
 from sandbox.stripe_access import Key
 from storage import stores

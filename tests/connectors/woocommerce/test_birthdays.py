@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.base import Noun, StoreAccess, WritesBirthdays
+from connectors.base import Noun, StoreAccess
+from connectors.besides import WritesBirthdays
 from connectors.woocommerce.birthdays import birthday_text, offers, read_birthday
 from connectors.woocommerce.store import open_store
 from rewards.changes import CustomerSaved

@@ -8,7 +8,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from connectors.base import Installation, Traces
+from connectors.base import Installation
+from connectors.besides import Traces
 from connectors.woocommerce.install import WooCommerceInstall
 from tests.connectors.woocommerce.shop import KEYS, server
 

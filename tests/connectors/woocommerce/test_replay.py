@@ -20,7 +20,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from connectors.base import AWAITS_PING, MARK, Noun, Secret, StoreAccess, Window
+from connectors.base import AWAITS_PING, Noun, Secret, StoreAccess, Window
+from connectors.besides import MARK
 from connectors.woocommerce.history import DRAFT as DRAFT_STATUS
 from connectors.woocommerce.store import WooCommerceStore, open_store
 from connectors.woocommerce.webhooks import TOPICS

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from connectors.base import MARK
+from connectors.besides import MARK
 from connectors.woocommerce.versions import Release
 from rewards.records import Binding
 from sandbox.server import CheckoutRefused
