@@ -130,8 +130,9 @@ async def read_export(
             yield Page((), place.cursor())
         try:
             found = await _ended(client, operation)
-            async for page in _pages(client.session, found, export, place):
-                yield page
+            async with client.one_file:
+                async for page in _pages(client.session, found, export, place):
+                    yield page
             if found.is_whole:
                 return
             place = _beyond(place, is_new=is_new)
