@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import importlib
 import inspect
 import json
@@ -63,6 +64,9 @@ async def _serve(asked: argparse.Namespace, kind: Callable[..., Sandbox]) -> Non
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     await sandbox.start(asked.port)
+    # Looking through a whole shop for reference cycles takes a tenth of a second, in which no platform stands still.
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 1_000)
     try:
         print(json.dumps({"url": sandbox.url, "connect": sandbox.connect_answers()}), flush=True)
         await ended.wait()
