@@ -29,7 +29,7 @@ SELECT (SELECT count(*) FROM deliveries WHERE state = 'handled' AND handled_at I
 
 def run(bench: Bench) -> list[Result]:
     """Posts moved per second by one drain."""
-    count = 5_000 if bench.quick else 20_000
+    count = 15_000 if bench.quick else 30_000
     template = bench.copy(bench.migrated())
     with bench.connect(template) as connection:
         store_id = posts.install(connection)
