@@ -217,7 +217,10 @@ class Store(Protocol):
         ...
 
     def read(self, window: Window, after: Mapping[str, object] | None) -> AsyncIterator[Page]:
-        """The window's pages, from the start or going on after a stored cursor."""
+        """The window's pages, from the start or going on after a stored cursor.
+
+        A page may be left standing until other nouns are read and written: no other noun's reading may wait for it.
+        """
         ...
 
     async def push(self, drafts: Sequence[CodeDraft]) -> Sequence[PushedCode]:

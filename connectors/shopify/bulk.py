@@ -118,9 +118,12 @@ class _PollData(msgspec.Struct, rename="camel"):
 
 
 async def read_export(
-    client: ShopifyClient, export: Export, after: Mapping[str, object] | None
+    client: ShopifyClient, export: Export, after: Mapping[str, object] | None, one_file: asyncio.Lock
 ) -> AsyncIterator[Page]:
-    """The export's pages. The first is empty: it only stores which operation to take up after a crash."""
+    """The export's pages. The first is empty: it only stores which operation to take up after a crash.
+
+    `one_file` is held while the file is read, and while its pages wait to be taken.
+    """
     place = _Place.of(after)
     while True:
         operation, is_new = place.operation, place.operation is None
@@ -130,7 +133,7 @@ async def read_export(
             yield Page((), place.cursor())
         try:
             found = await _ended(client, operation)
-            async with client.one_file:
+            async with one_file:
                 async for page in _pages(client.session, found, export, place):
                     yield page
             if found.is_whole:

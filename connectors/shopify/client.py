@@ -46,8 +46,6 @@ class ShopifyClient:
     def __init__(self, access: StoreAccess, session: aiohttp.ClientSession) -> None:
         self.session = session
         self.has_come = access.has_come
-        # Shopify writes files slowly, several at once; reading one is soon done, and each that is read takes memory.
-        self.one_file = asyncio.Lock()
         self._token = AccessToken(access, session)
         self._url = f"{base_url(access.external_id, access.api_base)}/admin/api/{API_VERSION}/graphql.json"
         self._bucket = CostBucket(access.turns)

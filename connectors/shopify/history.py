@@ -5,6 +5,7 @@ Many rows are exported into a file, which costs no points and has no end at 25,0
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -93,6 +94,9 @@ class History:
         self._discounts = discounts
         self._rules = rules
         self._shown = Shown.EVERYTHING
+        # Shopify writes files slowly, several at once; reading one is soon done, and each that is read takes memory. One
+        # of each noun, since orders wait for customers.
+        self._one_file = {noun: asyncio.Lock() for noun in Noun}
 
     async def windows(self, noun: Noun, since: datetime | None) -> Sequence[Window]:
         """Pages of a handful of rows, else files: one per noun, or of many orders several that are written at once."""
@@ -135,7 +139,7 @@ class History:
         if window.spec.get("by") == "pages":
             return self._paged(self._customers_page if is_customers else self._orders_page, search, after)
         export = self._customers_export(search) if is_customers else _orders_export(search)
-        return read_export(self._client, export, after)
+        return read_export(self._client, export, after, self._one_file[window.noun])
 
     async def customer(self, number: str) -> CustomerLine | None:
         """One customer as they are now; None when they are gone."""

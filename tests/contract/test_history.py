@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -58,6 +60,21 @@ async def test_history_holds_every_order_and_customer(case: ContractCase) -> Non
     accounts = {person.email.lower() for person in books.people if not person.is_guest}
     assert {c.email.lower() for c in customers if c.has_account and c.email} == accounts
     assert all(order.currency == LONG.currency for order in orders.values())
+
+
+async def test_orders_that_nobody_takes_yet_hold_up_no_customers(case: ContractCase) -> None:
+    """Orders are read ahead, and wait until all customers are written."""
+    async with open_shop(case, replace(LONG, customers=450)) as shop:
+        readers = [shop.store.read(window, None) for window in await shop.store.windows(Noun.ORDERS, None)]
+        for reader in readers:
+            await anext(reader, None)
+        await anext(readers[0], None)  # a first page may be empty, and only tell where reading is
+        async with asyncio.timeout(30):
+            customers = await shop.history(Noun.CUSTOMERS)
+        assert len(customers) >= 450
+        for reader in readers:
+            async for _ in reader:
+                pass
 
 
 @pytest.mark.parametrize("noun", list(Noun))
