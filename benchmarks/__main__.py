@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from benchmarks import catchup, drain, history, lane, pools, push
 from benchmarks.harness import Bench, opened, tell
-from benchmarks.results import Result
+from benchmarks.results import Result, broken_off
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             wanted = {name for name in benchmark.names if not options.only or name in options.only}
             if wanted:
                 tell(", ".join(sorted(wanted)))
-                results += [result for result in benchmark.run(bench) if result.name in wanted]
+                results += [result for result in measured(benchmark, bench) if result.name in wanted]
     print(json.dumps([asdict(result) for result in results]) if options.json else table(results))
     return 0 if all(result.holds for result in results) else 1
+
+
+def measured(benchmark: Benchmark, bench: Bench) -> list[Result]:
+    """The benchmark's lines; where it broke off (requests were refused, rows differ), lines that do not hold."""
+    try:
+        return benchmark.run(bench)
+    except (AssertionError, RuntimeError) as error:
+        tell(f"  broke off: {error}")
+        return [broken_off(name) for name in benchmark.names]
 
 
 def table(results: Sequence[Result]) -> str:

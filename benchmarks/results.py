@@ -34,3 +34,8 @@ def compared(
     ratio = our_median / limit_median
     holds = ratio >= bar if more_is_better else ratio <= bar
     return Result(name, unit, our_median, limit_median, ratio, bar, holds)
+
+
+def broken_off(name: str) -> Result:
+    """A line without figures: there is nothing to compare, and no bar is held."""
+    return Result(name, "broken off", 0.0, 0.0, 0.0, 0.0, False)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import BENCHMARKS, main, table
-from benchmarks.results import compared
+from benchmarks.__main__ import BENCHMARKS, Benchmark, main, measured, table
+from benchmarks.harness import Bench
+from benchmarks.results import Result, compared
+from storage.embedded import ServerAddress
 
 
 def test_medians_are_compared_and_more_is_better() -> None:
@@ -32,6 +35,16 @@ def test_the_json_names_what_the_table_shows() -> None:
 def test_each_name_stands_for_one_line() -> None:
     names = [name for benchmark in BENCHMARKS for name in benchmark.names]
     assert len(names) == len(set(names))
+
+
+def test_one_that_breaks_off_holds_nothing_and_leaves_the_others(tmp_path: Path) -> None:
+    def refused(_: Bench) -> list[Result]:
+        raise AssertionError("requests were refused")
+
+    bench = Bench(tmp_path, ServerAddress("/nowhere", 5432, "nobody", "none"), quick=True)
+    lines = measured(Benchmark(("a", "b"), refused), bench)
+    assert [(line.name, line.holds) for line in lines] == [("a", False), ("b", False)]
+    assert table(lines).count("broken off") == 2
 
 
 def test_an_unknown_name_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
