@@ -85,13 +85,16 @@ async def test_repeated_reordered_and_forged_webhooks_change_nothing(
     await stage.settle()
     assert (await shop.books()).net == expected
     before = await stage.rows("SELECT id, key, round, points FROM ledger_entries ORDER BY id")
-    kept = await stage.rows("SELECT count(*) AS n FROM deliveries WHERE state = 'handled'")
-    assert kept[0]["n"] == len(shop.sandbox.hooks.accepted) > 6
+    handled = await stage.rows("SELECT count(*) AS n FROM deliveries WHERE state = 'handled'")
+    assert handled[0]["n"] == len(shop.sandbox.hooks.accepted) > 6
+    # Members' points may be written into their records meanwhile, and the shop tells of that.
+    told = "SELECT id FROM deliveries WHERE topic <> 'customers/update' ORDER BY id"
+    kept = await stage.rows(told)
     for _ in range(2):
         assert (await shop.ask("replay"))["sent"] > 6
         await stage.settle()
     assert await stage.rows("SELECT id, key, round, points FROM ledger_entries ORDER BY id") == before
-    assert await stage.rows("SELECT count(*) AS n FROM deliveries") == kept
+    assert await stage.rows(told) == kept
     assert shop.sandbox.hooks.forged_answers == {401: 6}
 
 
