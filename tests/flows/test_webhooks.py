@@ -79,22 +79,24 @@ async def test_repeated_reordered_and_forged_webhooks_change_nothing(
     stage: Stage, kind: type[Sandbox]
 ) -> None:
     shop = await stage.open(kind)
+    # Points that are written into members' records would make the shop tell of these, whenever that is done.
+    await stage.rows(
+        """UPDATE stores SET settings = settings || '{"show_points": "off"}' WHERE id = %s RETURNING id""",
+        shop.store.id,
+    )
     await shop.earns()
     await shop.ask("faults", repeat_webhooks=10, forge_webhooks=6, reorder_webhooks=True)
     expected = await what_shoppers_do(shop)
     await stage.settle()
     assert (await shop.books()).net == expected
     before = await stage.rows("SELECT id, key, round, points FROM ledger_entries ORDER BY id")
-    handled = await stage.rows("SELECT count(*) AS n FROM deliveries WHERE state = 'handled'")
-    assert handled[0]["n"] == len(shop.sandbox.hooks.accepted) > 6
-    # Members' points may be written into their records meanwhile, and the shop tells of that.
-    told = "SELECT id FROM deliveries WHERE topic <> 'customers/update' ORDER BY id"
-    kept = await stage.rows(told)
+    kept = await stage.rows("SELECT count(*) AS n FROM deliveries WHERE state = 'handled'")
+    assert kept[0]["n"] == len(shop.sandbox.hooks.accepted) > 6
     for _ in range(2):
         assert (await shop.ask("replay"))["sent"] > 6
         await stage.settle()
     assert await stage.rows("SELECT id, key, round, points FROM ledger_entries ORDER BY id") == before
-    assert await stage.rows(told) == kept
+    assert await stage.rows("SELECT count(*) AS n FROM deliveries") == kept
     assert shop.sandbox.hooks.forged_answers == {401: 6}
 
 
